@@ -1,0 +1,200 @@
+//! The compiled configuration: names resolved to positions, texts parsed to types. Immutable.
+
+use http::{HeaderName, HeaderValue};
+use ipnet::IpNet;
+use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, sync::Arc, time::Duration};
+use tidegate_policies::{RouteTable, Sample, VariantId, VariantPolicy};
+
+/// A whole configuration, ready to serve from.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Addresses that accept clients; at least one.
+    pub listeners: Vec<Listener>,
+    /// The admin API; absent: none.
+    pub admin: Option<Admin>,
+    /// Process-wide settings.
+    pub runtime: Runtime,
+    /// Absent: no access log.
+    pub access_log: Option<AccessLog>,
+    /// Peers whose `x-forwarded-*` headers are believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Upstream pools; [`Variant::upstream`] indexes them.
+    pub upstreams: Vec<Upstream>,
+    /// Routes; `RouteId` indexes them.
+    pub routes: Vec<Route>,
+    /// The lookup over `routes`.
+    pub table: RouteTable,
+}
+
+/// An address that accepts clients (plain HTTP/1.1).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listener {
+    /// Its unique name.
+    pub name: Arc<str>,
+    /// Where it listens; port 0 lets the system choose.
+    pub address: SocketAddr,
+}
+
+/// The admin API's address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Admin {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// A file that holds the bearer token; always set when `address` is not loopback. Resolved
+    /// against the configuration file's directory.
+    pub token_file: Option<PathBuf>,
+}
+
+/// Process-wide settings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Runtime {
+    /// Worker threads of the proxy; absent in the file: the number of processors.
+    pub threads: usize,
+    /// How long after SIGTERM requests in flight may take to finish. Default 30 s.
+    pub drain_timeout: Duration,
+}
+
+/// Where a log line of each (sampled) request goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccessLog {
+    /// Standard output (`-`) or a file, appended to.
+    pub target: LogTarget,
+    /// Which share of requests is logged.
+    pub sample: Sample,
+}
+
+/// A log's destination.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LogTarget {
+    /// Standard output.
+    Stdout,
+    /// A file, resolved against the configuration file's directory.
+    File(PathBuf),
+}
+
+/// A named pool of endpoints. Plain HTTP/1.1.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Upstream {
+    /// Its unique name.
+    pub name: Arc<str>,
+    /// At least one.
+    pub endpoints: Vec<Endpoint>,
+    /// How an endpoint is chosen.
+    pub load_balance: LoadBalance,
+    /// Time limits.
+    pub timeouts: UpstreamTimeouts,
+    /// Concurrency limits.
+    pub limits: UpstreamLimits,
+}
+
+/// `host:port`; a name is resolved in the background, to all its addresses.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Endpoint {
+    /// An address.
+    Address(SocketAddr),
+    /// A name and a port.
+    Name(Arc<str>, u16),
+}
+
+/// How an endpoint is chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LoadBalance {
+    /// Each in turn (the default).
+    RoundRobin,
+    /// The one with fewer requests in flight of two drawn at random (Mitzenmacher 2001).
+    LeastRequest,
+    /// The same endpoint for the same user key.
+    ConsistentHash,
+}
+
+/// Time limits of an upstream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UpstreamTimeouts {
+    /// For a connection to be made. Default 1 s.
+    pub connect: Duration,
+    /// From the request's dispatch to the response's head. Default 15 s.
+    pub response: Duration,
+    /// The longest silence: of a body in the middle of an exchange, and of a kept connection
+    /// between two. Default 60 s.
+    pub idle: Duration,
+}
+
+/// Concurrency limits of an upstream, over all its endpoints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UpstreamLimits {
+    /// Connections in use. Default 1,024.
+    pub connections: NonZeroU32,
+    /// Requests in flight. Default 4,096.
+    pub requests: NonZeroU32,
+}
+
+/// A match (in [`Plan::table`]) and what to do with it.
+#[derive(Debug, Clone)]
+pub struct Route {
+    /// Its unique name.
+    pub name: Arc<str>,
+    /// How a variant is chosen; `policy.split` numbers [`Route::variants`].
+    pub policy: VariantPolicy,
+    /// At least one; the first is the baseline.
+    pub variants: Vec<Variant>,
+    /// A cookie that gives an id to clients that have none. Its source is part of
+    /// `policy.bucket_by`.
+    pub issue: Option<IssueCookie>,
+    /// From the arrival of the request's head to the end of the response; absent: unlimited.
+    pub timeout: Option<Duration>,
+    /// The largest request body in bytes. Default 100 MiB.
+    pub max_body: u64,
+    /// Changes of the request's target.
+    pub rewrite: Option<Rewrite>,
+    /// Changes of the request's headers.
+    pub request_headers: HeaderOps,
+    /// Changes of the response's headers.
+    pub response_headers: HeaderOps,
+    /// The response says `x-tidegate-variant`.
+    pub expose_variant: bool,
+}
+
+/// One version of a service on a route.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Variant {
+    /// Unique in its route.
+    pub name: Arc<str>,
+    /// Index into [`Plan::upstreams`].
+    pub upstream: usize,
+    /// As written, or in parts per million where written as a percentage.
+    pub weight: u32,
+    /// Serves the request when this variant cannot be reached. Never itself; chains are not
+    /// followed.
+    pub fallback: Option<VariantId>,
+}
+
+/// A cookie with a random id for clients that have none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IssueCookie {
+    /// The cookie's name.
+    pub name: Arc<str>,
+    /// Position of its source in `policy.bucket_by`.
+    pub source: usize,
+    /// `Max-Age`.
+    pub max_age: Duration,
+}
+
+/// Changes of the request's target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rewrite {
+    /// The prefix of the route's match, as the table compares it (no trailing `/` unless root).
+    pub from_prefix: Arc<str>,
+    /// What takes its place.
+    pub to_prefix: Arc<str>,
+}
+
+/// Changes of headers: `remove`, then `set` (replaces), then `add` (appends).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HeaderOps {
+    /// Fields to take away.
+    pub remove: Vec<HeaderName>,
+    /// Fields to replace.
+    pub set: Vec<(HeaderName, HeaderValue)>,
+    /// Fields to append.
+    pub add: Vec<(HeaderName, HeaderValue)>,
+}

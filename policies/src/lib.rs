@@ -1,0 +1,34 @@
+//! The decisions of a traffic-shifting gateway, as pure functions.
+//!
+//! Nothing here reads a clock, a socket or a random number generator: time and randomness are
+//! arguments. So every decision can be tested, explained (`tidegate explain`) and replayed.
+//!
+//! | question | answered by |
+//! |---|---|
+//! | which route does this request belong to? | [`RouteTable::find`] |
+//! | which variant of the route serves it, and why? | [`VariantPolicy::decide`] |
+//! | where does a user's key land? | [`Salt::point`] |
+//! | is this request in a sample? | [`Sample::includes`] |
+#![forbid(unsafe_code)]
+
+mod bucket;
+mod cookie;
+mod decide;
+mod host;
+mod matching;
+mod pin;
+mod request;
+mod sample;
+mod split;
+mod table;
+
+pub use bucket::{KeySource, Point, Purpose, Salt};
+pub use cookie::find as find_cookie;
+pub use decide::{Decision, Reason, VariantPolicy};
+pub use host::{HostPattern, InvalidHost};
+pub use matching::{HeaderMatch, PathMatch, QueryMatch, RouteMatch, ValueMatch};
+pub use pin::Pin;
+pub use request::Request;
+pub use sample::Sample;
+pub use split::{InvalidSplit, MAX_WEIGHT, Split, VariantId};
+pub use table::{RouteId, RouteTable};

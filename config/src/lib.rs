@@ -9,6 +9,26 @@
 //! Every step reports *all* its errors, each with file, line, column, key path and a suggestion.
 #![forbid(unsafe_code)]
 
+mod compile;
+mod decode;
+mod diagnostic;
+mod include;
+mod load;
 pub mod plan;
+mod problem;
+mod render;
+mod schema;
+mod source;
+mod store;
+mod text;
+mod value;
+mod yaml;
+#[cfg(test)]
+mod yaml_tests;
 
+pub use diagnostic::{Diagnostic, Place, Severity};
+pub use load::{Failure, Loaded, Source, compile_text, load};
 pub use plan::Plan;
+pub use render::render;
+pub use schema::{SchemaKey, json_schema, schema_keys};
+pub use store::{Snapshot, StaleParent, Store};

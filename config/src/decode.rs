@@ -12,7 +12,7 @@ use crate::{
     problem::{Problems, Span, Spanned, did_you_mean},
     yaml::{Key, Kind, Node},
 };
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 /// What can be read from a YAML node.
 pub(crate) trait Decode: Sized {
@@ -234,33 +234,6 @@ impl Fallback {
         };
         Node { kind, span }
     }
-
-    /// As it would be written in JSON, for a field of this schema.
-    fn json(self, schema: &Value) -> Value {
-        match self {
-            Fallback::EmptyList => json!([]),
-            Fallback::EmptyMap => json!({}),
-            Fallback::Text(text) => scalar_json(text, schema),
-        }
-    }
-}
-
-/// A plain text as the JSON value that `schema` says it is.
-pub(crate) fn scalar_json(text: &str, schema: &Value) -> Value {
-    let is = |wanted: &str| {
-        schema["type"] == wanted
-            || schema["anyOf"].as_array().is_some_and(|any| any.iter().any(|s| s["type"] == wanted))
-    };
-    let number = || text.parse::<u64>().ok().map(Value::from);
-    let boolean = || text.parse::<bool>().ok().map(Value::from);
-    let typed = if is("integer") {
-        number()
-    } else if is("boolean") {
-        boolean()
-    } else {
-        None
-    };
-    typed.unwrap_or_else(|| Value::from(text))
 }
 
 /// The entries of a map whose keys are known.
@@ -335,50 +308,6 @@ pub(crate) fn quoted(names: &[&str]) -> String {
     }
 }
 
-/// One key of a struct, for its JSON Schema.
-pub(crate) struct Property {
-    pub(crate) name: &'static str,
-    pub(crate) doc: &'static [&'static str],
-    pub(crate) schema: Value,
-    pub(crate) fallback: Option<Fallback>,
-    pub(crate) optional: bool,
-}
-
-/// The JSON Schema of a struct.
-pub(crate) fn object(doc: &[&str], properties: Vec<Property>) -> Value {
-    let required: Vec<&str> = properties
-        .iter()
-        .filter(|property| !property.optional && property.fallback.is_none())
-        .map(|property| property.name)
-        .collect();
-    let mut keys = Map::new();
-    for Property { name, doc, mut schema, fallback, .. } in properties {
-        let default = fallback.map(|fallback| fallback.json(&schema));
-        if let Some(schema) = schema.as_object_mut() {
-            schema.insert("description".to_owned(), Value::from(sentence(doc)));
-            if let Some(default) = default {
-                schema.insert("default".to_owned(), default);
-            }
-        }
-        keys.insert(name.to_owned(), schema);
-    }
-    let mut schema = json!({
-        "type": "object",
-        "description": sentence(doc),
-        "properties": keys,
-        "additionalProperties": false,
-    });
-    if !required.is_empty() {
-        schema["required"] = json!(required);
-    }
-    schema
-}
-
-/// The lines of a documentation comment as one text.
-fn sentence(lines: &[&str]) -> String {
-    lines.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ")
-}
-
 /// The key of a field; `r#match` is the key `match`.
 pub(crate) const fn key_name(field: &'static str) -> &'static str {
     match field.as_bytes() {
@@ -447,7 +376,8 @@ macro_rules! schema {
             }
 
             fn schema() -> serde_json::Value {
-                use $crate::decode::{Decode, Property, fallback, key_name, object};
+                use $crate::decode::{Decode, fallback, key_name};
+                use $crate::describe::{Property, object};
                 object(&[$($doc),*], vec![$( Property {
                     name: key_name(stringify!($field)),
                     doc: &[$($field_doc),*],

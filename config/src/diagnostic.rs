@@ -182,7 +182,7 @@ fn place(span: Span, known: &HashMap<u32, Located<'_>>) -> Place {
         .copied()
         .unwrap_or_default();
     let column = span.column.max(1) as usize;
-    let skip = if column > BEFORE { column - BEFORE } else { 0 };
+    let skip = column.saturating_sub(BEFORE);
     let visible = |c: char| if c.is_control() && c != '\t' { '\u{fffd}' } else { c };
     let visible = |c: char| if c == '\t' { ' ' } else { visible(c) };
     let excerpt: String = line.chars().skip(skip).take(EXCERPT).map(visible).collect();

@@ -11,7 +11,9 @@
 
 mod compile;
 mod decode;
+mod describe;
 mod diagnostic;
+mod effective;
 mod include;
 mod load;
 pub mod plan;
@@ -22,13 +24,16 @@ mod source;
 mod store;
 mod text;
 mod value;
+mod watch;
 mod yaml;
 #[cfg(test)]
 mod yaml_tests;
 
 pub use diagnostic::{Diagnostic, Place, Severity};
+pub use effective::effective;
 pub use load::{Failure, Loaded, Source, compile_text, load};
 pub use plan::Plan;
 pub use render::render;
 pub use schema::{SchemaKey, json_schema, schema_keys};
 pub use store::{Snapshot, StaleParent, Store};
+pub use watch::Watcher;

@@ -16,10 +16,10 @@ pub(super) fn compile(route: &Route, problems: &mut Problems) -> Option<Vec<u32>
     if variants.is_empty() || !variants.complete {
         return None;
     }
-    if let [only] = &variants.items[..] {
-        if only.weight.is_none() {
-            return Some(vec![1]);
-        }
+    if let [only] = &variants.items[..]
+        && only.weight.is_none()
+    {
+        return Some(vec![1]);
     }
     let mut written = Vec::with_capacity(variants.len());
     for variant in variants.iter() {

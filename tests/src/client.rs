@@ -167,11 +167,9 @@ impl Connection {
 
     /// Whether the server closes this idle connection within `limit`.
     pub async fn closes_within(&mut self, limit: Duration) -> bool {
-        crate::within(limit, "the connection's end", async || {
-            self.sender.is_closed().then_some(())
-        })
-        .await
-        .is_ok()
+        crate::within(limit, "the connection's end", async || self.sender.is_closed().then_some(()))
+            .await
+            .is_ok()
     }
 
     /// Sends `call`, whose address is not looked at.

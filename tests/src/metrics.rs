@@ -40,9 +40,9 @@ impl Metrics {
     pub fn sum(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
         let has = |series: &&Series| {
             series.name == name
-                && labels.iter().all(|(key, value)| {
-                    series.labels.get(*key).is_some_and(|found| found == value)
-                })
+                && labels
+                    .iter()
+                    .all(|(key, value)| series.labels.get(*key).is_some_and(|found| found == value))
         };
         self.series.iter().filter(has).map(|series| series.value).sum()
     }

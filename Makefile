@@ -27,7 +27,7 @@ lint: ## format, clippy, licences and bans, dependency direction
 	@scripts/deps.sh build lint
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
-	cargo deny --locked check bans licenses sources
+	cargo deny --locked check --hide-inclusion-graph bans licenses sources
 	scripts/check-dependencies.sh
 
 audit: ## known vulnerabilities; fetches the advisory database from GitHub
@@ -41,5 +41,5 @@ fuzz: ## each fuzz target for FUZZ_SECONDS (20)
 bench: ## lookups and splits, instruction counts, CPU time against a bare pingora proxy
 	@scripts/deps.sh build bench
 	cargo bench --locked --package tidegate-benches
-	scripts/instructions.sh
+	cargo run --locked --profile dist --package tidegate-benches --bin instructions
 	scripts/proxy-cost.sh

@@ -4,7 +4,7 @@ FUZZ_SECONDS ?= 20
 ARGS ?=
 export PATH := $(CURDIR)/target/tools/bin:$(PATH):$(HOME)/.cargo/bin:/usr/sbin
 
-.PHONY: help demo build test lint audit fuzz bench
+.PHONY: help demo build deps test lint audit fuzz bench
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' Makefile | expand -t 16
@@ -16,6 +16,9 @@ demo: ## two versions of a service behind the gateway, live; ARGS="--once --json
 build: ## the binary that ships, target/dist/tidegate
 	@scripts/deps.sh build
 	cargo build --locked --profile dist --package tidegate
+
+deps: ## all that the commands below need
+	@scripts/deps.sh build test lint fuzz bench
 
 test: ## every test; the end-to-end ones run the real binary
 	@scripts/deps.sh build test

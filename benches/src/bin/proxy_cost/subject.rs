@@ -50,6 +50,7 @@ impl Subject {
         let mut child = on_cpu(cpus.proxy, binary)
             .args(["run", "--log-format", "json", "-c"])
             .arg(&file)
+            .env_remove("RUST_LOG")
             .stderr(Stdio::piped())
             .spawn()?;
         let log = child.stderr.take().context("no pipe to the gateway's log")?;

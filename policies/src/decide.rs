@@ -46,6 +46,16 @@ impl VariantPolicy {
         });
         let (point, reason) =
             keyed.unwrap_or_else(|| (self.salt.point_of_draw(draw), Reason::Draw));
+        self.decide_at(request, point, reason)
+    }
+
+    /// Decides as if the `bucket_by` source at `source` had given `key`: for a client that is just
+    /// being given an id.
+    pub fn decide_as(&self, request: &Request<'_>, source: u16, key: &[u8]) -> Decision {
+        self.decide_at(request, self.salt.point(key), Reason::Keyed(source))
+    }
+
+    fn decide_at(&self, request: &Request<'_>, point: Point, reason: Reason) -> Decision {
         match self.pins.iter().enumerate().find(|(_, pin)| pin.applies(request)) {
             Some((pin, Pin { variant, .. })) => {
                 Decision { variant: *variant, reason: Reason::Pin(position(pin)), point }

@@ -142,7 +142,10 @@ impl<'a> Source<'a> {
     fn header_value(&mut self) -> HeaderValue {
         match self.byte() % 4 {
             3 => HeaderValue::from_bytes(self.raw()).unwrap_or(HeaderValue::from_static("")),
-            _ => HeaderValue::from_static(*self.one_of(&VALUES)),
+            _ => {
+                let value = *self.one_of(&VALUES);
+                HeaderValue::from_static(value)
+            }
         }
     }
 

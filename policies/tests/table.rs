@@ -39,6 +39,21 @@ fn the_generator_makes_matching_and_competing_routes() {
     assert!(counts.iter().filter(|count| **count >= 2).count() > cases.len() / 10);
 }
 
+#[test]
+fn the_seeds_of_the_fuzzer_hold() {
+    let seeds =
+        std::fs::read_dir("../fuzz/corpus/matcher").expect("the seeds are in the repository");
+    let mut found = 0;
+    for seed in seeds {
+        let bytes = std::fs::read(seed.expect("a seed").path()).expect("a seed");
+        let case = Case::from_bytes(&bytes);
+        let route = RouteTable::build(case.routes.clone()).find(&case.request());
+        assert_eq!(route.map(|r| r.0 as usize), reference::find(&case.routes, &case.request()));
+        found += usize::from(route.is_some());
+    }
+    assert!(found >= 5, "the seeds should lead to routes, {found} do");
+}
+
 fn xorshift(mut state: u64) -> impl FnMut() -> u64 {
     move || {
         state ^= state << 13;

@@ -242,6 +242,8 @@ pub(crate) struct Fields<'a> {
     span: Span,
     /// Known keys that unknown ones were probably meant to be.
     meant: Vec<&'static str>,
+    /// All keys are known.
+    pub(crate) all_known: bool,
 }
 
 impl<'a> Fields<'a> {
@@ -255,10 +257,11 @@ impl<'a> Fields<'a> {
             let keys = format!("a map with the keys {}", quoted(known));
             return wrong_type(node, &keys, problems);
         };
-        let mut fields = Self { entries, span: node.span, meant: Vec::new() };
+        let mut fields = Self { entries, span: node.span, meant: Vec::new(), all_known: true };
         for (key, _) in entries.iter().filter(|(key, _)| !known.contains(&key.text.as_str())) {
             let free = known.iter().copied().filter(|name| node.get(name).is_none());
             let meant = problems.nearest(&key.text, free);
+            fields.all_known = false;
             fields.meant.extend(meant);
             let help = meant.map_or_else(|| format!("known here: {}", quoted(known)), did_you_mean);
             problems.error(key.span, format!("unknown key `{}`", key.text)).help(help);
@@ -368,7 +371,8 @@ macro_rules! schema {
                         key_name(stringify!($field)), fallback!($($default)?), WHOLE, problems,
                     );
                 )*
-                let decoded = (|| Some(Self { $($field: $field?),* }))();
+                let usable = fields.all_known || !WHOLE;
+                let decoded = usable.then(|| Some(Self { $($field: $field?),* })).flatten();
                 if decoded.is_none() {
                     drop_named(node, problems);
                 }

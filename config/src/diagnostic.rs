@@ -187,13 +187,15 @@ fn place(span: Span, known: &HashMap<u32, Located<'_>>) -> Place {
     let visible = |c: char| if c == '\t' { ' ' } else { visible(c) };
     let excerpt: String = line.chars().skip(skip).take(EXCERPT).map(visible).collect();
     let excerpt_column = column - skip;
-    let room = excerpt.chars().count().saturating_sub(excerpt_column - 1).max(1);
+    // The parser counts blanks after quoted text in.
+    let pointed = excerpt.chars().skip(excerpt_column - 1).take(span.length as usize);
+    let length = pointed.collect::<String>().trim_end().chars().count().max(1);
     let narrow = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
     Place {
         file: located.map(|located| located.file.path.to_owned()).unwrap_or_default(),
         line: span.line,
         column: span.column,
-        length: span.length.clamp(1, narrow(room)),
+        length: narrow(length),
         excerpt,
         excerpt_column: narrow(excerpt_column),
     }

@@ -13,6 +13,7 @@ mod compile;
 mod decode;
 mod describe;
 mod diagnostic;
+mod diff;
 mod effective;
 mod include;
 mod load;
@@ -30,6 +31,7 @@ mod yaml;
 mod yaml_tests;
 
 pub use diagnostic::{Diagnostic, Place, Severity};
+pub use diff::{PlanDiff, RouteDiff, WeightDiff, diff};
 pub use effective::effective;
 pub use load::{Failure, Loaded, Source, compile_text, load};
 pub use plan::Plan;

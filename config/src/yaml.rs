@@ -178,7 +178,7 @@ impl<'p> Builder<'p> {
                 self.refuse_tag(tag.is_some(), place);
                 self.open(Kind::Map(Vec::new()), anchor, place)
             }
-            Event::SequenceEnd | Event::MappingEnd => self.close(place.end),
+            Event::SequenceEnd | Event::MappingEnd => self.close(place.start),
             Event::Alias(anchor) => self.alias(anchor, place),
             Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => Some(()),
         }
@@ -202,10 +202,11 @@ impl<'p> Builder<'p> {
         Some(())
     }
 
+    /// Ends a list or map; `end` is where its bracket is.
     fn close(&mut self, end: Marker) -> Option<()> {
         let Frame { mut node, nodes, height, anchor, flow, .. } = self.stack.pop()?;
         if flow && to_u32(end.line()) == node.span.line {
-            node.span.length = to_u32(end.col() + 1).saturating_sub(node.span.column).max(1);
+            node.span.length = to_u32(end.col() + 2).saturating_sub(node.span.column).max(1);
         } else if let (false, Kind::Map(entries)) = (flow, &node.kind) {
             node.span.length = entries.first().map_or(1, |(key, _)| key.span.length);
         }

@@ -34,10 +34,13 @@ pub fn effective(loaded: &Loaded) -> Value {
             }
         }
     }
-    whole.remove("include");
     let mut whole = Value::Object(whole);
     fill_defaults(&mut whole, &schema);
     redact(&mut whole);
+    if let Some(keys) = whole.as_object_mut() {
+        // Its files are in already.
+        keys.remove("include");
+    }
     whole
 }
 

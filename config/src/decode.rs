@@ -169,7 +169,7 @@ impl<K: Scalar, V: Decode> Decode for Entries<K, V> {
         };
         let mut decoded = Vec::with_capacity(entries.len());
         for (key, value) in entries {
-            let kind = Kind::Scalar { text: key.text.clone(), plain: true };
+            let kind = Kind::Scalar { text: (*key.text).into(), plain: true };
             let name = Spanned::<K>::decode(&Node { kind, span: key.span }, problems);
             let value = Spanned::<V>::decode(value, problems);
             decoded.extend(name.zip(value));
@@ -228,7 +228,7 @@ pub(crate) enum Fallback {
 impl Fallback {
     fn node(self, span: Span) -> Node {
         let kind = match self {
-            Fallback::Text(text) => Kind::Scalar { text: text.to_owned(), plain: true },
+            Fallback::Text(text) => Kind::Scalar { text: text.into(), plain: true },
             Fallback::EmptyList => Kind::Seq(Vec::new()),
             Fallback::EmptyMap => Kind::Map(Vec::new()),
         };
@@ -258,7 +258,7 @@ impl<'a> Fields<'a> {
             return wrong_type(node, &keys, problems);
         };
         let mut fields = Self { entries, span: node.span, meant: Vec::new(), all_known: true };
-        for (key, _) in entries.iter().filter(|(key, _)| !known.contains(&key.text.as_str())) {
+        for (key, _) in entries.iter().filter(|(key, _)| !known.contains(&&*key.text)) {
             let free = known.iter().copied().filter(|name| node.get(name).is_none());
             let meant = problems.nearest(&key.text, free);
             fields.all_known = false;
@@ -277,7 +277,7 @@ impl<'a> Fields<'a> {
         whole: bool,
         problems: &mut Problems,
     ) -> Option<T> {
-        let entry = self.entries.iter().find(|(key, _)| key.text == name);
+        let entry = self.entries.iter().find(|(key, _)| *key.text == *name);
         if let Some((key, node)) = entry {
             let decoded = T::decode_entry(key, node, problems);
             if decoded.is_some() || whole {
@@ -298,7 +298,7 @@ impl<'a> Fields<'a> {
 /// Remembers the name of something that is left out because of an error.
 pub(crate) fn drop_named(node: &Node, problems: &mut Problems) {
     if let Some(Node { kind: Kind::Scalar { text, .. }, .. }) = node.get("name") {
-        problems.dropped.insert(text.clone());
+        problems.dropped.insert(text.to_string());
     }
 }
 

@@ -54,7 +54,7 @@ fn tree(source: &Source, schema: &Value) -> Value {
 fn json(node: &Node, schema: &Value) -> Value {
     match &node.kind {
         Kind::Scalar { text, plain: true } => scalar_json(text, schema),
-        Kind::Scalar { text, .. } => Value::from(text.as_str()),
+        Kind::Scalar { text, .. } => Value::from(&**text),
         Kind::Seq(items) => {
             let inner = &alternative(schema, "array")["items"];
             items.iter().map(|item| json(item, inner)).collect()
@@ -66,7 +66,7 @@ fn json(node: &Node, schema: &Value) -> Value {
                 None => &schema["additionalProperties"],
             };
             let entry = |(key, value): &(yaml::Key, Node)| {
-                (key.text.clone(), json(value, inner(&key.text)))
+                (key.text.to_string(), json(value, inner(&key.text)))
             };
             Value::Object(entries.iter().map(entry).collect())
         }

@@ -258,9 +258,14 @@ impl<'a> Fields<'a> {
             return wrong_type(node, &keys, problems);
         };
         let mut fields = Self { entries, span: node.span, meant: Vec::new(), all_known: true };
-        for (key, _) in entries.iter().filter(|(key, _)| !known.contains(&&*key.text)) {
-            let free = known.iter().copied().filter(|name| node.get(name).is_none());
-            let meant = problems.nearest(&key.text, free);
+        let mut unknown = entries.iter().filter(|(key, _)| !known.contains(&&*key.text)).peekable();
+        if unknown.peek().is_none() {
+            return Some(fields);
+        }
+        let free: Vec<&'static str> =
+            known.iter().copied().filter(|name| node.get(name).is_none()).collect();
+        for (key, _) in unknown {
+            let meant = problems.nearest(&key.text, free.iter().copied());
             fields.all_known = false;
             fields.meant.extend(meant);
             let help = meant.map_or_else(|| format!("known here: {}", quoted(known)), did_you_mean);

@@ -163,3 +163,39 @@ fn ten_thousand_mistakes_are_told_soon() {
     assert!(render(&errors, false).ends_with("and 19900 more\n"));
     assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
 }
+
+/// Large files that mean nothing, in the ways that make parsers slow.
+#[test]
+fn hostile_files_are_refused_soon() {
+    let size = 1 << 20;
+    let repeated = |piece: &str| piece.repeat(size / piece.len());
+    let anchors: String = (0..20_000).map(|n| format!("- &a{n} [x, x, x]\n")).collect();
+    let keys: String = (0..100_000).map(|n| format!("k{n}: 1\n")).collect();
+    let nested: String = (0..500).map(|n| " ".repeat(n) + "a:\n").collect();
+    let files = [
+        ("brackets", repeated("[")),
+        ("braces", repeated("{a: ")),
+        ("dashes", repeated("- ")),
+        ("questions", repeated("? ")),
+        ("one long line", repeated("a, ")),
+        ("open quote", format!("a: \"{}", repeated("x\\n "))),
+        ("pairs", format!("[{}]", repeated("a: b, "))),
+        ("colons", repeated("a:")),
+        ("lines", repeated("a\n")),
+        ("same key", repeated("a: 1\n")),
+        ("block text", format!("a: |\n{}", repeated("  x\n"))),
+        ("comments", repeated("# x\n")),
+        ("documents", repeated("---\n")),
+        ("blank lines", repeated("\n")),
+        ("spaces", repeated(" ")),
+        ("anchors", anchors),
+        ("keys", keys),
+        ("nested", nested),
+    ];
+    for (name, text) in files {
+        let start = Instant::now();
+        assert!(compile_text("t.yaml", &text).is_err(), "{name}");
+        let took = start.elapsed();
+        assert!(took < Duration::from_secs(5), "{name}: {took:?}");
+    }
+}

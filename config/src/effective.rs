@@ -73,10 +73,14 @@ fn json(node: &Node, schema: &Value) -> Value {
     }
 }
 
-/// Takes secrets out of header changes, wherever they are.
+/// Takes secrets out of header changes and of conditions on headers, wherever they are.
 fn redact(value: &mut Value) {
     match value {
         Value::Object(keys) => {
+            let secret = keys.get("name").and_then(Value::as_str).is_some_and(is_secret);
+            for condition in ["exact", "regex"].iter().filter(|_| secret) {
+                keys.entry(*condition).and_modify(|value| *value = Value::from(REDACTED));
+            }
             for (key, value) in keys.iter_mut() {
                 match value {
                     Value::Object(fields) if key == "set" || key == "add" => hide(fields),
@@ -91,8 +95,12 @@ fn redact(value: &mut Value) {
 
 fn hide(fields: &mut Map<String, Value>) {
     for (name, value) in fields.iter_mut() {
-        if SECRET.contains(&name.to_ascii_lowercase().as_str()) {
+        if is_secret(name) {
             *value = Value::from(REDACTED);
         }
     }
+}
+
+fn is_secret(header: &str) -> bool {
+    SECRET.contains(&header.to_ascii_lowercase().as_str())
 }

@@ -83,7 +83,7 @@ fn the_effective_configuration_has_defaults_and_no_secrets() -> Outcome {
     let directory = tempfile::tempdir()?;
     let path = directory.path().join("tidegate.yaml");
     std::fs::write(&path, format!("include: more.yaml\n{FULL}"))?;
-    let more = "routes: [{ name: more, match: { hosts: [m.example.com] }, variants: [{ name: v, upstream: shop-v1 }] }]\n";
+    let more = "routes: [{ name: more, match: { headers: [{ name: X-Api-Key, exact: s3cret }] }, variants: [{ name: v, upstream: shop-v1 }] }]\n";
     std::fs::write(directory.path().join("more.yaml"), more)?;
     let shown = effective(&load(&path, None)?);
     assert_eq!(shown["routes"][0]["headers"]["request"]["set"]["authorization"], "[redacted]");

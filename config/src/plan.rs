@@ -152,6 +152,20 @@ pub struct Route {
     pub response_headers: HeaderOps,
     /// The response says `x-tidegate-variant`.
     pub expose_variant: bool,
+    /// What is compiled beyond recognition, in words.
+    pub text: RouteText,
+}
+
+/// Parts of a route as texts that people can read and that can be compared: equal texts mean equal
+/// behaviour.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RouteText {
+    /// The match, as in `host shop.example.com; path prefix /shop`.
+    pub matching: Arc<str>,
+    /// The pins in order, as in `to canary; header x-canary = "always"`.
+    pub pins: Vec<Arc<str>>,
+    /// The salt of the split.
+    pub salt: Arc<str>,
 }
 
 /// One version of a service on a route.

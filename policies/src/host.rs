@@ -1,9 +1,17 @@
 //! Host patterns: `shop.example.com`, `*.example.com`.
+//!
+//! Both sides of the comparison are brought to one form, the pattern when it is parsed and the
+//! request's authority at lookup: lower case, no port, no trailing dot, IPv6 addresses in their
+//! canonical text. International names are written in their ASCII form (`xn--…`), as clients send
+//! them.
+
+use std::io::Write;
+use std::net::Ipv6Addr;
 
 /// A host that a route serves. Parsed to lower case, without a trailing dot.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum HostPattern {
-    /// This name and no other.
+    /// This name and no other. An address counts as a name: `127.0.0.1`, `[::1]`.
     Exact(String),
     /// Any name that ends in `.` plus this suffix, any number of labels deep (as the Gateway API
     /// has it); not the suffix itself.
@@ -30,7 +38,153 @@ pub enum InvalidHost {
 impl std::str::FromStr for HostPattern {
     type Err = InvalidHost;
 
-    fn from_str(_text: &str) -> Result<Self, InvalidHost> {
-        todo!()
+    fn from_str(text: &str) -> Result<Self, InvalidHost> {
+        if let Some(address) = bracketed_ipv6(text) {
+            return Ok(HostPattern::Exact(format!("[{address}]")));
+        }
+        let name = text.strip_suffix('.').unwrap_or(text);
+        if name.is_empty() {
+            return Err(InvalidHost::Empty);
+        }
+        match name.strip_prefix("*.") {
+            Some(suffix) => parse_name(suffix).map(HostPattern::Wildcard),
+            None => parse_name(name).map(HostPattern::Exact),
+        }
+    }
+}
+
+impl std::fmt::Display for HostPattern {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            HostPattern::Exact(name) => f.write_str(name),
+            HostPattern::Wildcard(suffix) => write!(f, "*.{suffix}"),
+        }
+    }
+}
+
+fn parse_name(name: &str) -> Result<String, InvalidHost> {
+    if name.contains('*') {
+        return Err(InvalidHost::Wildcard);
+    }
+    // The underscore is no letter of host names, but people have it in internal ones.
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if let Some(character) = name.chars().find(|c| !allowed(*c)) {
+        return Err(InvalidHost::Character(character));
+    }
+    let label_fits = |label: &str| (1..=LABEL_MAX).contains(&label.len());
+    if name.len() > NAME_MAX || !name.split('.').all(label_fits) {
+        return Err(InvalidHost::Length);
+    }
+    Ok(name.to_ascii_lowercase())
+}
+
+fn bracketed_ipv6(text: &str) -> Option<Ipv6Addr> {
+    text.strip_prefix('[')?.strip_suffix(']')?.parse().ok()
+}
+
+/// A request's host in the form of a parsed [`HostPattern`], on the stack.
+pub(crate) struct RequestHost {
+    bytes: [u8; NAME_MAX],
+    length: usize,
+}
+
+impl RequestHost {
+    /// `None` for an authority that no pattern can equal: empty, too long, or malformed.
+    pub(crate) fn parse(authority: &str) -> Option<Self> {
+        let end_of_host = authority.find(']').map_or(0, |bracket| bracket + 1);
+        let host = match authority[end_of_host..].find(':') {
+            Some(colon) => {
+                let (host, port) = authority.split_at(end_of_host + colon);
+                port[1..].bytes().all(|byte| byte.is_ascii_digit()).then_some(host)?
+            }
+            None => authority,
+        };
+        if host.starts_with('[') {
+            return Self::of_address(bracketed_ipv6(host)?);
+        }
+        let name = host.strip_suffix('.').unwrap_or(host);
+        let mut bytes = [0; NAME_MAX];
+        bytes.get_mut(..name.len())?.copy_from_slice(name.as_bytes());
+        bytes[..name.len()].make_ascii_lowercase();
+        (!name.is_empty()).then_some(RequestHost { bytes, length: name.len() })
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.length]
+    }
+
+    /// What is behind each dot, longest first: the suffixes a wildcard may have.
+    pub(crate) fn suffixes(&self) -> impl Iterator<Item = &[u8]> {
+        let name = self.as_bytes();
+        let dots = name.iter().enumerate().filter(|(_, byte)| **byte == b'.');
+        // A wildcard stands for at least one character.
+        dots.filter(|(dot, _)| *dot > 0).map(|(dot, _)| &name[dot + 1..])
+    }
+
+    fn of_address(address: Ipv6Addr) -> Option<Self> {
+        let mut bytes = [0; NAME_MAX];
+        let mut rest = &mut bytes[..];
+        write!(rest, "[{address}]").ok()?;
+        let length = NAME_MAX - rest.len();
+        Some(RequestHost { bytes, length })
+    }
+}
+
+/// RFC 1035 §2.3.4, in text.
+const LABEL_MAX: usize = 63;
+/// 255 bytes on the wire are 253 characters.
+const NAME_MAX: usize = 253;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn exact(name: &str) -> Result<HostPattern, InvalidHost> {
+        Ok(HostPattern::Exact(name.to_owned()))
+    }
+
+    #[test]
+    fn patterns_are_normalised() {
+        assert_eq!("Shop.Example.COM.".parse(), exact("shop.example.com"));
+        assert_eq!("127.0.0.1".parse(), exact("127.0.0.1"));
+        assert_eq!("[0:0::1]".parse(), exact("[::1]"));
+        assert_eq!("my_host".parse(), exact("my_host"));
+        assert_eq!("*.A.com".parse(), Ok(HostPattern::Wildcard("a.com".to_owned())));
+    }
+
+    #[test]
+    fn what_is_no_pattern_says_why() {
+        let error = |text: &str| text.parse::<HostPattern>().expect_err(text);
+        assert_eq!(error(""), InvalidHost::Empty);
+        assert_eq!(error("."), InvalidHost::Empty);
+        for text in ["*", "*.", "a.*.com", "*a.com", "*.*.com", "**"] {
+            assert_eq!(error(text), InvalidHost::Wildcard, "{text}");
+        }
+        assert_eq!(error("a.com:80"), InvalidHost::Character(':'));
+        assert_eq!(error("http://a.com"), InvalidHost::Character(':'));
+        assert_eq!(error("a.com/x"), InvalidHost::Character('/'));
+        assert_eq!(error("bücher.de"), InvalidHost::Character('ü'));
+        assert_eq!(error("[::g]"), InvalidHost::Character('['));
+        assert_eq!(error("a..com"), InvalidHost::Length);
+        assert_eq!(error(&"a".repeat(64)), InvalidHost::Length);
+        assert_eq!(error(&["a"; 128].join(".")), InvalidHost::Length);
+    }
+
+    #[test]
+    fn request_hosts_lose_port_case_and_dot() {
+        let seen = |text: &str| {
+            RequestHost::parse(text).map(|host| host.as_bytes().escape_ascii().to_string())
+        };
+        for text in ["A.com", "a.com:80", "a.com.", "a.com.:8080", "a.com:"] {
+            assert_eq!(seen(text).as_deref(), Some("a.com"), "{text}");
+        }
+        assert_eq!(seen("[::1]:80").as_deref(), Some("[::1]"));
+        assert_eq!(seen("[0:0:0:0:0:0:0:A]").as_deref(), Some("[::a]"));
+        let longest = "a".repeat(NAME_MAX);
+        assert_eq!(seen(&longest), Some(longest.clone()));
+        for text in ["", ".", ":80", "a.com:x", "a:1:2", "[::1", "[::1]x", "[]", "[::1]:x"] {
+            assert_eq!(seen(text), None, "{text}");
+        }
+        assert_eq!(seen(&"a".repeat(NAME_MAX + 1)), None);
     }
 }

@@ -1,0 +1,98 @@
+//! Schema to plan: names become positions, conditions become matchers, and everything that can be
+//! wrong without the file being malformed is found here. Nothing is read and nothing is resolved.
+
+mod headers;
+mod lint;
+mod matching;
+mod names;
+mod pins;
+mod process;
+mod route;
+mod upstream;
+mod weights;
+
+use crate::{
+    plan::Plan,
+    problem::{Problems, Span},
+    schema::{Document, Included, Route, Upstream},
+};
+use names::Names;
+use std::{collections::HashMap, path::Path};
+use tidegate_policies::RouteTable;
+
+/// Compiles the main file and its includes; `None` when there are errors. Relative paths are taken
+/// from `directory`.
+pub(crate) fn compile(
+    document: &Document,
+    included: &[&Included],
+    directory: &Path,
+    problems: &mut Problems,
+) -> Option<Plan> {
+    let upstreams: Vec<&Upstream> = document
+        .upstreams
+        .iter()
+        .chain(included.iter().flat_map(|file| file.upstreams.iter()))
+        .collect();
+    let routes: Vec<&Route> =
+        document.routes.iter().chain(included.iter().flat_map(|file| file.routes.iter())).collect();
+
+    let listeners = process::listeners(document, problems);
+    let admin = process::admin(document, directory, problems);
+    let (compiled_upstreams, upstream_names) = upstream::compile(&upstreams, problems);
+    let compiled = compile_routes(&routes, &upstream_names, problems);
+    let complete = document.routes.complete && included.iter().all(|file| file.routes.complete);
+    if routes.is_empty() && complete {
+        problems
+            .error(document.listeners.span, "there are no routes")
+            .help("add `routes:` with at least one route".to_owned());
+    }
+    if problems.errors() > 0 {
+        return None;
+    }
+    lint::unused_upstreams(&upstreams, &routes, problems);
+    let (matches, routes): (Vec<_>, Vec<_>) = compiled.into_iter().unzip();
+    Some(Plan {
+        listeners,
+        admin,
+        runtime: process::runtime(document),
+        access_log: process::access_log(document, directory),
+        trusted_proxies: document.trusted_proxies.iter().map(|network| network.0).collect(),
+        upstreams: compiled_upstreams,
+        routes,
+        table: RouteTable::build(matches),
+    })
+}
+
+type CompiledRoute = (tidegate_policies::RouteMatch, crate::plan::Route);
+
+fn compile_routes(
+    routes: &[&Route],
+    upstreams: &Names<'_>,
+    problems: &mut Problems,
+) -> Vec<CompiledRoute> {
+    let mut names = Names::new("route");
+    let mut matches: HashMap<std::sync::Arc<str>, Span> = HashMap::new();
+    let mut compiled = Vec::with_capacity(routes.len());
+    for (position, route) in routes.iter().enumerate() {
+        names.add(&route.name, position, problems);
+        let Some((matching, route_plan)) = route::compile(route, upstreams, problems) else {
+            continue;
+        };
+        let first = matches.get(&route_plan.text.matching).copied();
+        match first {
+            Some(first) => {
+                problems
+                    .warning(
+                        route.name.span,
+                        format!("the route `{}` never gets a request", route.name.0),
+                    )
+                    .note(first, "this route has the same match and comes first");
+            }
+            None => {
+                matches.insert(route_plan.text.matching.clone(), route.name.span);
+            }
+        }
+        compiled.push((matching, route_plan));
+    }
+    compiled
+}

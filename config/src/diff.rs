@@ -1,0 +1,238 @@
+//! What changes for users when one plan takes the place of another.
+
+use crate::plan::{HeaderOps, Plan, Route};
+use std::{collections::HashMap, sync::Arc, time::Duration};
+use tidegate_policies::{KeySource, VariantId, moved_users};
+
+/// How many users are looked at for the share that moves: an error of at most 0.5 % in the worst
+/// case (one standard deviation).
+const KEYS: u32 = 10_000;
+
+/// The difference between two plans.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct PlanDiff {
+    /// Names of new routes.
+    pub added: Vec<Arc<str>>,
+    /// Names of routes that are gone.
+    pub removed: Vec<Arc<str>>,
+    /// Routes that differ.
+    pub changed: Vec<RouteDiff>,
+    /// What differs outside of routes, in words.
+    pub other: Vec<String>,
+    /// What takes effect only after a restart, in words.
+    pub restart: Vec<String>,
+}
+
+/// How a route differs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RouteDiff {
+    /// The route's name.
+    pub name: Arc<str>,
+    /// What changed, in words, as in `timeout: 15s -> 20s`.
+    pub what: Vec<String>,
+    /// The weights before and after, in the new order and then those that are gone.
+    pub weights: Vec<WeightDiff>,
+    /// The share of users, in `[0, 1]`, who get another variant than before. Variants of the same
+    /// name are the same.
+    pub moved: f64,
+}
+
+/// The weight of a variant before and after.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WeightDiff {
+    /// The variant's name.
+    pub variant: Arc<str>,
+    /// The weight before; absent: there was no such variant.
+    pub old: Option<u32>,
+    /// The weight after; absent: there is no such variant any more.
+    pub new: Option<u32>,
+    /// Its share of the route before, in `[0, 1]`.
+    pub old_share: f64,
+    /// Its share of the route after, in `[0, 1]`.
+    pub new_share: f64,
+}
+
+impl PlanDiff {
+    /// Nothing differs.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// Compares two plans.
+pub fn diff(old: &Plan, new: &Plan) -> PlanDiff {
+    let by_name = |plan: &'_ Plan| -> HashMap<Arc<str>, usize> {
+        plan.routes.iter().enumerate().map(|(n, route)| (route.name.clone(), n)).collect()
+    };
+    let (olds, news) = (by_name(old), by_name(new));
+    let mut result = PlanDiff {
+        removed: names(old.routes.iter().filter(|route| !news.contains_key(&route.name))),
+        added: names(new.routes.iter().filter(|route| !olds.contains_key(&route.name))),
+        ..PlanDiff::default()
+    };
+    for route in &new.routes {
+        if let Some(before) = olds.get(&route.name).and_then(|n| old.routes.get(*n)) {
+            result.changed.extend(route_diff((old, before), (new, route)));
+        }
+    }
+    let kept = |plan: &Plan, others: &HashMap<Arc<str>, usize>| {
+        names(plan.routes.iter().filter(|route| others.contains_key(&route.name)))
+    };
+    if kept(old, &news) != kept(new, &olds) {
+        result.other.push("the order of routes".to_owned());
+    }
+    upstreams(old, new, &mut result.other);
+    process(old, new, &mut result);
+    result
+}
+
+fn names<'a>(routes: impl Iterator<Item = &'a Route>) -> Vec<Arc<str>> {
+    routes.map(|route| route.name.clone()).collect()
+}
+
+fn route_diff(old: (&Plan, &Route), new: (&Plan, &Route)) -> Option<RouteDiff> {
+    let mut what = Vec::new();
+    let ((old_plan, old), (new_plan, new)) = (old, new);
+    let mut note = |key: &str, before: String, after: String| {
+        if before != after {
+            what.push(format!("{key}: {before} -> {after}"));
+        }
+    };
+    note("match", old.text.matching.to_string(), new.text.matching.to_string());
+    note("bucket_by", sources(old), sources(new));
+    note("salt", old.text.salt.to_string(), new.text.salt.to_string());
+    note("pins", listed(&old.text.pins), listed(&new.text.pins));
+    note("timeout", limit(old.timeout), limit(new.timeout));
+    note("max_body", old.max_body.to_string(), new.max_body.to_string());
+    note("rewrite", rewrite(old), rewrite(new));
+    note("expose_variant", old.expose_variant.to_string(), new.expose_variant.to_string());
+    for after in &new.variants {
+        let Some(before) = old.variants.iter().find(|v| v.name == after.name) else { continue };
+        let upstream = |plan: &Plan, n: usize| plan.upstreams[n].name.to_string();
+        let key = format!("upstream of {}", after.name);
+        note(&key, upstream(old_plan, before.upstream), upstream(new_plan, after.upstream));
+        let key = format!("fallback of {}", after.name);
+        note(&key, fallback(old, before.fallback), fallback(new, after.fallback));
+    }
+    if old.issue != new.issue && old.policy.bucket_by == new.policy.bucket_by {
+        what.push("the issued cookie".to_owned());
+    }
+    // Values may be secret, so these are named and not shown.
+    let mut unseen = |key: &str, before: &HeaderOps, after: &HeaderOps| {
+        if before != after {
+            what.push(format!("{key} headers"));
+        }
+    };
+    unseen("request", &old.request_headers, &new.request_headers);
+    unseen("response", &old.response_headers, &new.response_headers);
+
+    let weights = weights(old, new);
+    let reweighted = weights.iter().any(|weight| weight.old != weight.new);
+    if what.is_empty() && !reweighted && names_of(old) == names_of(new) {
+        return None;
+    }
+    let same = |a: VariantId, b: VariantId| {
+        let name = |route: &Route, id: VariantId| {
+            route.variants.get(usize::from(id.0)).map(|variant| variant.name.clone())
+        };
+        name(old, a) == name(new, b)
+    };
+    let moved = moved_users(&old.policy, &new.policy, same, KEYS);
+    Some(RouteDiff { name: new.name.clone(), what, weights, moved })
+}
+
+fn names_of(route: &Route) -> Vec<&str> {
+    route.variants.iter().map(|variant| &*variant.name).collect()
+}
+
+fn weights(old: &Route, new: &Route) -> Vec<WeightDiff> {
+    let at = |route: &Route, name: &str| {
+        let position = route.variants.iter().position(|variant| &*variant.name == name)?;
+        let id = VariantId(u16::try_from(position).ok()?);
+        Some((route.variants[position].weight, route.policy.split.share(id)))
+    };
+    let gone = old.variants.iter().filter(|variant| at(new, &variant.name).is_none());
+    let all = new.variants.iter().chain(gone);
+    all.map(|variant| {
+        let (before, after) = (at(old, &variant.name), at(new, &variant.name));
+        WeightDiff {
+            variant: variant.name.clone(),
+            old: before.map(|(weight, _)| weight),
+            new: after.map(|(weight, _)| weight),
+            old_share: before.map_or(0.0, |(_, share)| share),
+            new_share: after.map_or(0.0, |(_, share)| share),
+        }
+    })
+    .collect()
+}
+
+fn upstreams(old: &Plan, new: &Plan, other: &mut Vec<String>) {
+    let olds: HashMap<&str, _> = old.upstreams.iter().map(|u| (&*u.name, u)).collect();
+    let news: HashMap<&str, _> = new.upstreams.iter().map(|u| (&*u.name, u)).collect();
+    for upstream in &new.upstreams {
+        match olds.get(&*upstream.name) {
+            None => other.push(format!("upstream {} added", upstream.name)),
+            Some(before) if *before != upstream => {
+                other.push(format!("upstream {} changed", upstream.name));
+            }
+            Some(_) => {}
+        }
+    }
+    let gone = old.upstreams.iter().filter(|upstream| !news.contains_key(&*upstream.name));
+    other.extend(gone.map(|upstream| format!("upstream {} removed", upstream.name)));
+}
+
+fn process(old: &Plan, new: &Plan, result: &mut PlanDiff) {
+    if old.listeners != new.listeners {
+        result.restart.push("listeners".to_owned());
+    }
+    if old.admin.as_ref().map(|admin| admin.address) != new.admin.as_ref().map(|a| a.address) {
+        result.restart.push("admin.address".to_owned());
+    }
+    if old.admin.as_ref().map(|a| &a.token_file) != new.admin.as_ref().map(|a| &a.token_file) {
+        result.other.push("admin.token_file".to_owned());
+    }
+    if old.runtime.threads != new.runtime.threads {
+        result.restart.push("runtime.threads".to_owned());
+    }
+    if old.runtime.drain_timeout != new.runtime.drain_timeout {
+        result.other.push("runtime.drain_timeout".to_owned());
+    }
+    if old.access_log != new.access_log {
+        result.other.push("access_log".to_owned());
+    }
+    if old.trusted_proxies != new.trusted_proxies {
+        result.other.push("trusted_proxies".to_owned());
+    }
+}
+
+fn sources(route: &Route) -> String {
+    let one = |source: &KeySource| match source {
+        KeySource::Header(name) => format!("header {name}"),
+        KeySource::Cookie(name) => format!("cookie {name}"),
+        KeySource::ClientIp => "client_ip".to_owned(),
+    };
+    listed(&route.policy.bucket_by.iter().map(one).collect::<Vec<_>>())
+}
+
+fn listed<T: std::fmt::Display>(texts: &[T]) -> String {
+    if texts.is_empty() {
+        return "none".to_owned();
+    }
+    let texts: Vec<String> = texts.iter().map(|text| format!("[{text}]")).collect();
+    texts.join(" ")
+}
+
+fn limit(timeout: Option<Duration>) -> String {
+    timeout.map_or_else(|| "none".to_owned(), |timeout| format!("{timeout:?}"))
+}
+
+fn rewrite(route: &Route) -> String {
+    let rewrite = route.rewrite.as_ref();
+    rewrite.map_or_else(|| "none".to_owned(), |rewrite| rewrite.to_prefix.to_string())
+}
+
+fn fallback(route: &Route, id: Option<VariantId>) -> String {
+    id.and_then(|id| route.variants.get(usize::from(id.0)))
+        .map_or_else(|| "none".to_owned(), |variant| variant.name.to_string())
+}

@@ -1,0 +1,15 @@
+//! The configuration as users write it (DESIGN §3). Read these structs as the reference: their
+//! comments are the descriptions in the JSON Schema.
+
+mod document;
+mod process;
+mod route;
+mod upstream;
+
+pub(crate) use document::{Document, Included};
+pub(crate) use route::{
+    BucketSource, HeaderCondition, HeaderOps, Match, NameCondition, PathKind, Pin, Route, present,
+};
+pub(crate) use upstream::Upstream;
+
+pub use document::{SchemaKey, json_schema, schema_keys};

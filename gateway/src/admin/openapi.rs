@@ -1,0 +1,89 @@
+//! The admin API's own description (OpenAPI 3.1).
+
+use axum::Json;
+use serde_json::{Map, Value, json};
+
+/// Every endpoint: method, path, what it answers.
+const ENDPOINTS: &[(&str, &str, &str)] = &[
+    ("get", "/healthz", "200 as long as the process lives"),
+    ("get", "/readyz", "200 while new requests are welcome, 503 before and while draining"),
+    ("get", "/metrics", "Prometheus text format"),
+    ("get", "/openapi.json", "This document"),
+    ("get", "/api/v1/status", "Version, listeners, the configuration's generation and last error"),
+    ("get", "/api/v1/routes", "All routes with their variants' weights and shares"),
+    ("get", "/api/v1/routes/{name}", "One route"),
+    ("get", "/api/v1/upstreams", "Pools, their endpoints and load"),
+    ("get", "/api/v1/config", "The configuration in force, secrets redacted"),
+    (
+        "post",
+        "/api/v1/config/reload",
+        "Loads the files again; 422 with every error if they are bad",
+    ),
+    ("post", "/api/v1/explain", "Which variant a request would get, and why"),
+];
+
+/// Answers with the document.
+pub(super) async fn document() -> Json<Value> {
+    let mut paths = Map::new();
+    for (method, path, summary) in ENDPOINTS {
+        let mut operation = json!({
+            "summary": summary,
+            "responses": {
+                "200": { "description": "Success" },
+                "default": {
+                    "description": "A problem",
+                    "content": { "application/problem+json": {
+                        "schema": { "$ref": "#/components/schemas/Problem" },
+                    } },
+                },
+            },
+        });
+        if path.contains("{name}") {
+            operation["parameters"] = json!([
+                { "name": "name", "in": "path", "required": true, "schema": { "type": "string" } },
+            ]);
+        }
+        if path.ends_with("/explain") {
+            operation["requestBody"] = json!({ "required": true, "content": {
+                "application/json": { "schema": { "$ref": "#/components/schemas/Question" } },
+            } });
+        }
+        paths.insert((*path).to_owned(), json!({ *method: operation }));
+    }
+    Json(json!({
+        "openapi": "3.1.0",
+        "info": { "title": "Tidegate admin API", "version": env!("CARGO_PKG_VERSION") },
+        "paths": paths,
+        "components": { "schemas": schemas() },
+    }))
+}
+
+fn schemas() -> Value {
+    json!({
+        "Problem": {
+            "description": "RFC 9457 problem details",
+            "type": "object",
+            "properties": {
+                "type": { "type": "string" },
+                "title": { "type": "string" },
+                "status": { "type": "integer" },
+                "detail": { "type": "string" },
+            },
+        },
+        "Question": {
+            "type": "object",
+            "additionalProperties": false,
+            "required": ["url"],
+            "properties": {
+                "url": { "type": "string", "description": "http://host/path?query" },
+                "method": { "type": "string", "default": "GET" },
+                "headers": {
+                    "type": "array",
+                    "items": { "type": "array", "items": { "type": "string" },
+                        "minItems": 2, "maxItems": 2 },
+                },
+                "client": { "type": "string", "default": "127.0.0.1" },
+            },
+        },
+    })
+}

@@ -1,0 +1,110 @@
+//! The command line.
+
+mod check;
+mod diff;
+mod explain;
+mod output;
+mod run;
+
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
+use std::{net::IpAddr, path::PathBuf, process::ExitCode};
+
+/// A configuration has errors (`EX_CONFIG` of sysexits.h).
+const EX_CONFIG: u8 = 78;
+
+/// A command cannot be carried out.
+const FAILURE: u8 = 1;
+
+/// A traffic-shifting edge gateway: weighted splits, pins, hot reload, metrics by variant.
+#[derive(Debug, Parser)]
+#[command(name = "tidegate", version, about)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve traffic
+    Run {
+        /// The configuration file
+        #[arg(short, long, value_name = "FILE")]
+        config: PathBuf,
+        /// How the process's own log is written (to standard error)
+        #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+        log_format: LogFormat,
+    },
+    /// Check configurations: exits 0, or 78 with every error
+    Check {
+        /// Configuration files
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+        /// Print errors and warnings as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Tell which variant a request would get, and why
+    Explain {
+        /// The configuration file
+        #[arg(short, long, value_name = "FILE")]
+        config: PathBuf,
+        /// A header of the request; may be repeated
+        #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
+        headers: Vec<String>,
+        /// The request's method
+        #[arg(short = 'X', long, default_value = "GET")]
+        method: String,
+        /// The address the request comes from
+        #[arg(long, default_value = "127.0.0.1")]
+        client: IpAddr,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+        /// The request's URL
+        url: String,
+    },
+    /// Tell what changes between two configurations: routes, weights, users who move
+    Diff {
+        /// The configuration in force
+        old: PathBuf,
+        /// The configuration to be
+        new: PathBuf,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print the JSON Schema of the configuration
+    Schema,
+    /// Print a completion script
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// The format of the process's log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum LogFormat {
+    /// For people
+    Text,
+    /// One JSON object a line
+    Json,
+}
+
+/// Runs the command that the arguments name.
+pub(crate) fn main() -> ExitCode {
+    match Cli::parse().command {
+        Command::Run { config, log_format } => run::run(config, log_format),
+        Command::Check { files, json } => check::check(&files, json),
+        Command::Explain { config, headers, method, client, json, url } => {
+            explain::explain(&config, &headers, method, client, url, json)
+        }
+        Command::Diff { old, new, json } => diff::diff(&old, &new, json),
+        Command::Schema => output::print_json(&tidegate_config::json_schema()),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "tidegate", &mut script);
+            output::print(&String::from_utf8_lossy(&script))
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! Listening and accepting.
+
+use super::{Conn, Drain, conn::HEAD_TIME};
+use pingora_core::{apps::HttpServerApp, protocols::http::ServerSession, server::ShutdownWatch};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use tokio::net::{TcpListener, TcpStream};
+
+/// Connections that may wait to be accepted.
+const BACKLOG: i32 = 4096;
+
+/// Requests a connection may carry, after the first.
+const REUSES: u32 = 999;
+
+/// How long to wait when the process has no file descriptor left: `accept` would fail at once.
+const OUT_OF_DESCRIPTORS: Duration = Duration::from_millis(100);
+
+/// A socket that listens.
+#[derive(Debug)]
+pub(crate) struct Bound {
+    /// The listener's name.
+    pub(crate) name: Arc<str>,
+    /// Where it really listens (port 0 is resolved).
+    pub(crate) address: SocketAddr,
+    socket: std::net::TcpListener,
+}
+
+/// Binds `address`.
+///
+/// # Errors
+/// When the system refuses; the message names the address.
+pub(crate) fn bind(name: &Arc<str>, address: SocketAddr) -> io::Result<Bound> {
+    let describe = |error: io::Error| {
+        io::Error::new(error.kind(), format!("cannot listen on {address} (`{name}`): {error}"))
+    };
+    let listen = || {
+        use socket2::{Domain, Protocol, Socket, Type};
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_reuse_address(true)?;
+        socket.set_nonblocking(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        Ok(std::net::TcpListener::from(socket))
+    };
+    let socket = listen().map_err(describe)?;
+    Ok(Bound { name: Arc::clone(name), address: socket.local_addr()?, socket })
+}
+
+impl Bound {
+    /// The socket, for a server other than [`serve`].
+    pub(crate) fn into_socket(self) -> std::net::TcpListener {
+        self.socket
+    }
+}
+
+/// Accepts clients until `shutdown` turns true, then takes those that already wait and closes the
+/// socket.
+pub(crate) async fn serve<A>(
+    bound: Bound,
+    app: Arc<A>,
+    drain: Arc<Drain>,
+    mut shutdown: ShutdownWatch,
+) -> io::Result<()>
+where
+    A: HttpServerApp + Send + Sync + 'static,
+{
+    let listener = TcpListener::from_std(bound.socket)?;
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = shutdown.changed() => break,
+        };
+        match accepted {
+            Ok((tcp, peer)) => start(tcp, peer, &app, &drain, &shutdown),
+            Err(error) => {
+                tracing::warn!(listener = %bound.name, %error, "cannot accept a connection");
+                tokio::time::sleep(OUT_OF_DESCRIPTORS).await;
+            }
+        }
+    }
+    // Whoever is in the backlog was told that the connection stands: closing now would reset it.
+    while let Some(Ok((tcp, peer))) = futures_util::FutureExt::now_or_never(listener.accept()) {
+        start(tcp, peer, &app, &drain, &shutdown);
+    }
+    Ok(())
+}
+
+fn start<A>(
+    tcp: TcpStream,
+    peer: SocketAddr,
+    app: &Arc<A>,
+    drain: &Arc<Drain>,
+    shutdown: &ShutdownWatch,
+) where
+    A: HttpServerApp + Send + Sync + 'static,
+{
+    // Small responses are complete writes: waiting to fill a segment only delays them.
+    let _ = tcp.set_nodelay(true);
+    let conn = Conn::new(tcp, peer, drain.watch(HEAD_TIME));
+    tokio::spawn(converse(conn, Arc::clone(app), shutdown.clone()));
+}
+
+/// Serves the requests of one connection.
+async fn converse<A>(conn: Conn, app: Arc<A>, shutdown: ShutdownWatch)
+where
+    A: HttpServerApp + Send + Sync + 'static,
+{
+    let mut session = ServerSession::new_http1(Box::new(conn));
+    session.set_keepalive_reuses_remaining(Some(REUSES));
+    session.set_pipelining_enabled(true);
+    loop {
+        // No time limit of pingora's own between requests: the connection's watch has them all.
+        session.set_keepalive(Some(0));
+        let Some(reused) = app.process_new_http(session, &shutdown).await else { return };
+        let (stream, settings) = reused.consume();
+        let Ok(mut conn) = stream.into_any().downcast::<Conn>() else { return };
+        conn.next_request();
+        session = ServerSession::new_http1(conn);
+        if let Some(settings) = settings {
+            settings.apply_to_session(&mut session);
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! One client connection: a TCP stream under deadlines, with a small write buffer.
+//!
+//! pingora reads and writes through this. What it adds to the socket: the deadlines of
+//! [`Watch`], the limits of [`HeadCounter`], and one system call for a response's head and small
+//! body. It keeps no read buffer: pingora's parser brings its own.
+
+use super::{
+    head::{HeadCounter, TooLarge},
+    watch::{Phase, Watch},
+};
+use async_trait::async_trait;
+use http::HeaderValue;
+use pingora_core::protocols::{
+    GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl,
+    TimingDigest, UniqueID, UniqueIDType, raw_connect::ProxyDigest,
+};
+use std::{
+    io::{self, ErrorKind, IoSlice},
+    net::{IpAddr, SocketAddr},
+    os::fd::AsRawFd,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf},
+    net::TcpStream,
+};
+
+/// For a request's head, in total.
+pub(crate) const HEAD_TIME: Duration = Duration::from_secs(10);
+
+/// Between two requests.
+pub(crate) const IDLE_TIME: Duration = Duration::from_secs(75);
+
+/// For a client to take some bytes of its response.
+const WRITE_TIME: Duration = Duration::from_secs(60);
+
+/// Responses up to this size leave in one system call.
+const WRITE_BUFFER: usize = 4096;
+
+/// A client's connection.
+#[derive(Debug)]
+pub(crate) struct Conn {
+    tcp: TcpStream,
+    peer: SocketAddr,
+    peer_value: HeaderValue,
+    watch: Arc<Watch>,
+    head: HeadCounter,
+    out: Vec<u8>,
+    /// How much of `out` is already on the wire.
+    sent: usize,
+}
+
+impl Conn {
+    pub(crate) fn new(tcp: TcpStream, peer: SocketAddr, watch: Arc<Watch>) -> Self {
+        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+        let text = peer.ip().to_string();
+        let peer_value =
+            HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("unknown"));
+        let head = HeadCounter::default();
+        Self { tcp, peer, peer_value, watch, head, out: Vec::new(), sent: 0 }
+    }
+
+    /// The address of whoever is connected, an IPv4 address mapped into IPv6 as IPv4.
+    pub(crate) fn peer(&self) -> IpAddr {
+        self.peer.ip()
+    }
+
+    /// [`Conn::peer`] as a header value.
+    pub(crate) fn peer_value(&self) -> &HeaderValue {
+        &self.peer_value
+    }
+
+    pub(crate) fn watch(&self) -> &Watch {
+        &self.watch
+    }
+
+    /// Gets ready for the next request.
+    pub(crate) fn next_request(&mut self) {
+        self.head = HeadCounter::default();
+        self.watch.enter(Phase::Idle, Some(IDLE_TIME));
+    }
+
+    /// What a read that found nothing means.
+    fn nothing_to_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.watch.register(cx.waker());
+        match self.watch.phase() {
+            // The end of the stream, as if the client had closed.
+            Phase::Idle if self.watch.draining() || self.watch.overdue() => Poll::Ready(Ok(())),
+            Phase::Head if self.watch.overdue() => {
+                Poll::Ready(Err(self.refuse(ErrorKind::TimedOut, TIMEOUT)))
+            }
+            Phase::Exchange if self.watch.overdue() => {
+                Poll::Ready(Err(io::Error::new(ErrorKind::TimedOut, "the request took too long")))
+            }
+            _ => Poll::Pending,
+        }
+    }
+
+    /// Looks at the bytes of a head on their way to the parser.
+    fn inspect(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if self.watch.phase() == Phase::Exchange {
+            return Ok(());
+        }
+        if bytes.is_empty() {
+            let cut_off = self.head.started() && !self.head.done();
+            return if cut_off { Err(self.refuse(ErrorKind::UnexpectedEof, BAD)) } else { Ok(()) };
+        }
+        if self.watch.phase() == Phase::Idle {
+            self.watch.enter(Phase::Head, Some(HEAD_TIME));
+        }
+        self.head.count(bytes).map_err(|too_large| match too_large {
+            TooLarge::Target => self.refuse(ErrorKind::InvalidData, TARGET_TOO_LONG),
+            TooLarge::Fields => self.refuse(ErrorKind::InvalidData, FIELDS_TOO_LARGE),
+        })
+    }
+
+    /// Answers before the parser would, as far as the socket takes it at once: nobody waits for a
+    /// client that misbehaves.
+    fn refuse(&mut self, kind: ErrorKind, response: &'static [u8]) -> io::Error {
+        let _ = self.tcp.try_write(response);
+        io::Error::new(kind, "refused by the limits of a request's head")
+    }
+
+    fn poll_drain(&mut self, cx: &mut Context<'_>, more: &[u8]) -> Poll<io::Result<usize>> {
+        loop {
+            let held = &self.out[self.sent..];
+            let written = match (held.is_empty(), more.is_empty()) {
+                (true, true) => return Poll::Ready(Ok(0)),
+                (true, false) => return self.poll_socket(cx, &[IoSlice::new(more)]),
+                (false, _) => {
+                    let slices = [IoSlice::new(held), IoSlice::new(more)];
+                    let poll = poll_write(&mut self.tcp, &self.watch, cx, &slices);
+                    ready!(poll)?
+                }
+            };
+            let left = self.out.len() - self.sent;
+            if written < left {
+                self.sent += written;
+                continue;
+            }
+            self.out.clear();
+            self.sent = 0;
+            if written > left {
+                return Poll::Ready(Ok(written - left));
+            }
+        }
+    }
+
+    fn poll_socket(
+        &mut self,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        poll_write(&mut self.tcp, &self.watch, cx, slices)
+    }
+}
+
+fn poll_write(
+    tcp: &mut TcpStream,
+    watch: &Watch,
+    cx: &mut Context<'_>,
+    slices: &[IoSlice<'_>],
+) -> Poll<io::Result<usize>> {
+    match Pin::new(tcp).poll_write_vectored(cx, slices) {
+        Poll::Ready(Ok(0)) => Poll::Ready(Err(ErrorKind::WriteZero.into())),
+        Poll::Ready(done) => {
+            watch.write_progressed();
+            Poll::Ready(done)
+        }
+        Poll::Pending if watch.write_stalled(WRITE_TIME) => Poll::Ready(Err(io::Error::new(
+            ErrorKind::TimedOut,
+            "the client does not take its response",
+        ))),
+        Poll::Pending => {
+            watch.register(cx.waker());
+            Poll::Pending
+        }
+    }
+}
+
+const TIMEOUT: &[u8] = b"HTTP/1.1 408 Request Timeout\r\n\
+    content-length: 0\r\nconnection: close\r\n\r\n";
+const BAD: &[u8] = b"HTTP/1.1 400 Bad Request\r\n\
+    content-length: 0\r\nconnection: close\r\n\r\n";
+const TARGET_TOO_LONG: &[u8] = b"HTTP/1.1 414 URI Too Long\r\n\
+    content-length: 0\r\nconnection: close\r\n\r\n";
+const FIELDS_TOO_LARGE: &[u8] = b"HTTP/1.1 431 Request Header Fields Too Large\r\n\
+    content-length: 0\r\nconnection: close\r\n\r\n";
+
+// === the socket's side ===
+
+impl AsyncRead for Conn {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        match Pin::new(&mut self.tcp).poll_read(cx, buf) {
+            Poll::Ready(Ok(())) => Poll::Ready(self.inspect(&buf.filled()[before..])),
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Pending => self.nothing_to_read(cx),
+        }
+    }
+}
+
+impl AsyncWrite for Conn {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if self.out.len() + bytes.len() <= WRITE_BUFFER {
+            self.out.extend_from_slice(bytes);
+            return Poll::Ready(Ok(bytes.len()));
+        }
+        self.poll_drain(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_drain(cx, &[]))?;
+        Pin::new(&mut self.tcp).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_drain(cx, &[]))?;
+        Pin::new(&mut self.tcp).poll_shutdown(cx)
+    }
+}
+
+#[async_trait]
+impl Shutdown for Conn {
+    async fn shutdown(&mut self) {
+        let _ = AsyncWriteExt::shutdown(self).await;
+    }
+}
+
+impl UniqueID for Conn {
+    fn id(&self) -> UniqueIDType {
+        self.tcp.as_raw_fd()
+    }
+}
+
+impl Ssl for Conn {}
+impl Peek for Conn {}
+
+impl GetTimingDigest for Conn {
+    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
+        Vec::new()
+    }
+}
+
+impl GetProxyDigest for Conn {
+    fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
+        None
+    }
+}
+
+impl GetSocketDigest for Conn {
+    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
+        None
+    }
+}

@@ -1,0 +1,202 @@
+//! Deadlines of connections, without a timer for each request.
+//!
+//! Every connection has a [`Watch`]: a few atomics and the waker of its task. One sweeper looks at
+//! all of them ten times a second and wakes those that are overdue. So setting a deadline, which
+//! happens several times a request, is one atomic store; the price is a resolution of
+//! [`SWEEP`].
+
+use futures_util::task::AtomicWaker;
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError, Weak,
+        atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering},
+    },
+    task::Waker,
+    time::{Duration, Instant},
+};
+
+/// How often deadlines are looked at.
+const SWEEP: Duration = Duration::from_millis(100);
+
+/// No deadline.
+const NEVER: u64 = u64::MAX;
+
+/// Where a connection is in its cycle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Between requests: no byte of the next one has come.
+    Idle,
+    /// The head of a request is arriving.
+    Head,
+    /// The head is complete: the request is being served.
+    Exchange,
+}
+
+/// What the sweeper knows of one connection.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    phase: AtomicU8,
+    /// Milliseconds since the registry's epoch.
+    deadline: AtomicU64,
+    /// The same, for a client that does not take its response.
+    write_deadline: AtomicU64,
+    /// The deadline of an exchange has passed.
+    expired: AtomicBool,
+    waker: AtomicWaker,
+    drain: Arc<Drain>,
+}
+
+impl Watch {
+    pub(crate) fn phase(&self) -> Phase {
+        match self.phase.load(Ordering::Relaxed) {
+            0 => Phase::Idle,
+            1 => Phase::Head,
+            _ => Phase::Exchange,
+        }
+    }
+
+    /// Enters `phase` with `limit` to stay in it.
+    pub(crate) fn enter(&self, phase: Phase, limit: Option<Duration>) {
+        self.expired.store(false, Ordering::Relaxed);
+        self.phase.store(phase as u8, Ordering::Relaxed);
+        self.expire_in(limit);
+    }
+
+    /// Sets the time left in this phase.
+    pub(crate) fn expire_in(&self, limit: Option<Duration>) {
+        self.deadline.store(self.drain.after(limit), Ordering::Relaxed);
+    }
+
+    /// Whether the phase's time is over.
+    pub(crate) fn overdue(&self) -> bool {
+        let overdue = self.deadline.load(Ordering::Relaxed) <= self.drain.now();
+        if overdue && self.phase() == Phase::Exchange {
+            self.expired.store(true, Ordering::Relaxed);
+        }
+        overdue
+    }
+
+    /// Whether the exchange was ended by its deadline.
+    pub(crate) fn expired(&self) -> bool {
+        self.expired.load(Ordering::Relaxed)
+    }
+
+    /// A write made no progress: gives the client `limit`, counted from the first such write.
+    pub(crate) fn write_stalled(&self, limit: Duration) -> bool {
+        match self.write_deadline.load(Ordering::Relaxed) {
+            NEVER => {
+                self.write_deadline.store(self.drain.after(Some(limit)), Ordering::Relaxed);
+                false
+            }
+            deadline => deadline <= self.drain.now(),
+        }
+    }
+
+    /// A write made progress.
+    pub(crate) fn write_progressed(&self) {
+        if self.write_deadline.load(Ordering::Relaxed) != NEVER {
+            self.write_deadline.store(NEVER, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether the gateway is going away, so that idle connections close.
+    pub(crate) fn draining(&self) -> bool {
+        self.drain.started()
+    }
+
+    pub(crate) fn register(&self, waker: &Waker) {
+        self.waker.register(waker);
+    }
+}
+
+/// All connections of the process, and whether they are being drained.
+#[derive(Debug)]
+pub(crate) struct Drain {
+    epoch: Instant,
+    started: AtomicBool,
+    open: AtomicUsize,
+    watches: Mutex<Vec<Weak<Watch>>>,
+}
+
+impl Drain {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            epoch: Instant::now(),
+            started: AtomicBool::new(false),
+            open: AtomicUsize::new(0),
+            watches: Mutex::default(),
+        })
+    }
+
+    /// Registers a new connection, which has `limit` to send its first request's head.
+    pub(crate) fn watch(self: &Arc<Self>, limit: Duration) -> Arc<Watch> {
+        let watch = Arc::new(Watch {
+            phase: AtomicU8::new(Phase::Idle as u8),
+            deadline: AtomicU64::new(self.after(Some(limit))),
+            write_deadline: AtomicU64::new(NEVER),
+            expired: AtomicBool::new(false),
+            waker: AtomicWaker::new(),
+            drain: Arc::clone(self),
+        });
+        self.open.fetch_add(1, Ordering::Relaxed);
+        self.lock().push(Arc::downgrade(&watch));
+        watch
+    }
+
+    /// Connections open now.
+    pub(crate) fn open(&self) -> usize {
+        self.open.load(Ordering::Acquire)
+    }
+
+    /// Whether [`Drain::start`] was called.
+    pub(crate) fn started(&self) -> bool {
+        self.started.load(Ordering::Relaxed)
+    }
+
+    /// From now on a connection closes when it has no request.
+    pub(crate) fn start(&self) {
+        self.started.store(true, Ordering::SeqCst);
+        for watch in self.lock().iter().filter_map(Weak::upgrade) {
+            watch.waker.wake();
+        }
+    }
+
+    /// Wakes overdue connections, for ever.
+    pub(crate) async fn sweep(self: Arc<Self>) {
+        let mut tick = tokio::time::interval(SWEEP);
+        loop {
+            tick.tick().await;
+            let now = self.now();
+            self.lock().retain(|watch| {
+                let Some(watch) = watch.upgrade() else { return false };
+                let due = watch.deadline.load(Ordering::Relaxed) <= now
+                    || watch.write_deadline.load(Ordering::Relaxed) <= now
+                    || (self.started() && watch.phase() == Phase::Idle);
+                if due {
+                    watch.waker.wake();
+                }
+                true
+            });
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Weak<Watch>>> {
+        self.watches.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(NEVER)
+    }
+
+    fn after(&self, limit: Option<Duration>) -> u64 {
+        let Some(limit) = limit else { return NEVER };
+        let limit = u64::try_from(limit.as_millis()).unwrap_or(NEVER);
+        self.now().saturating_add(limit)
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.drain.open.fetch_sub(1, Ordering::Release);
+    }
+}

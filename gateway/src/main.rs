@@ -1,0 +1,23 @@
+//! Tidegate: a traffic-shifting edge gateway. See `README.md` for the way of a request.
+#![forbid(unsafe_code)]
+
+mod access_log;
+mod admin;
+mod cli;
+mod edge;
+mod explain;
+mod metrics;
+mod proxy;
+mod reload;
+mod server;
+mod serving;
+mod upstream;
+
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    cli::main()
+}

@@ -1,0 +1,242 @@
+//! From a request's head to its route and variant, or a refusal.
+
+use super::{Ctx, connection};
+use crate::{edge::head as limits, metrics::Rejection};
+use http::{HeaderMap, Method, Uri, Version, header};
+use ipnet::IpNet;
+use pingora_http::RequestHeader;
+use pingora_proxy::Session;
+use std::net::IpAddr;
+use tidegate_config::plan::Route;
+use tidegate_policies::{KeySource, Reason, Request};
+
+/// Why a request goes nowhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    pub(crate) status: u16,
+    pub(crate) why: &'static str,
+    pub(crate) rejection: Rejection,
+}
+
+const fn refusal(status: u16, rejection: Rejection, why: &'static str) -> Refusal {
+    Refusal { status, why, rejection }
+}
+
+/// Entries of `x-forwarded-for` that are looked at: more hops than any real chain has.
+const MAX_HOPS: usize = 32;
+
+/// Decides where the request goes.
+pub(crate) fn admit(session: &Session, ctx: &mut Ctx) -> Result<(), Refusal> {
+    let head = session.req_header();
+    let peer = connection(session).map_or(ctx.client, super::Conn::peer);
+    let trusted = &ctx.serving().plan().trusted_proxies;
+    let client = client_address(peer, trusted, &head.headers);
+    ctx.trusted = is_trusted(peer, &ctx.serving().plan().trusted_proxies);
+    ctx.client = client;
+
+    let raw = session.as_http1().map(|http1| http1.get_headers_raw_bytes());
+    check_head(head, raw.as_deref())?;
+    let request = view(head, client);
+    check_host(head, request.host)?;
+
+    let snapshot = std::sync::Arc::clone(&ctx.snapshot);
+    let plan = snapshot.state.plan();
+    let Some(id) = plan.table.find(&request) else {
+        return Err(refusal(404, Rejection::NoRoute, "no route matches"));
+    };
+    let route = &plan.routes[id.0 as usize];
+    check_length(&head.headers, route.max_body)?;
+
+    let decision = match lacks_id(route, &request) {
+        // The new id decides already, so that a client's first request is served like its next.
+        Some(source) => {
+            let id = rand::random();
+            ctx.issued = Some(id);
+            route.policy.decide_as(&request, source, id_text(id).as_bytes())
+        }
+        None => route.policy.decide(&request, ctx.draw),
+    };
+    if !matches!(decision.reason, Reason::Pin(_)) {
+        snapshot.state.route(id).variant(decision.variant).decide();
+    }
+    ctx.choose(id, decision);
+    Ok(())
+}
+
+/// The position of the route's issuing cookie among its key sources, if the request is to get one:
+/// no source up to the cookie is present.
+fn lacks_id(route: &Route, request: &Request<'_>) -> Option<u16> {
+    let source = route.issue.as_ref()?.source;
+    let before = route.policy.bucket_by.get(..=source)?;
+    let found = KeySource::first(before, request, |_, _| ()).is_some();
+    u16::try_from(source).ok().filter(|_| !found)
+}
+
+/// An issued id as it is written into the cookie.
+pub(crate) fn id_text(id: u128) -> String {
+    format!("{id:032x}")
+}
+
+/// What decisions may look at.
+pub(crate) fn view(head: &RequestHeader, client: IpAddr) -> Request<'_> {
+    let uri: &Uri = &head.uri;
+    let host = match uri.authority() {
+        Some(authority) => authority.as_str(),
+        None => head.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or(""),
+    };
+    Request {
+        method: &head.method,
+        host,
+        path: uri.path(),
+        query: uri.query(),
+        headers: &head.headers,
+        client,
+    }
+}
+
+/// The client's address: the peer's, or if that is a trusted proxy, the last address in
+/// `x-forwarded-for` that is not.
+pub(crate) fn client_address(peer: IpAddr, trusted: &[IpNet], headers: &HeaderMap) -> IpAddr {
+    let mut client = peer;
+    if !is_trusted(peer, trusted) {
+        return client;
+    }
+    let fields = headers.get_all("x-forwarded-for").iter().rev();
+    let hops = fields.filter_map(|value| value.to_str().ok()).flat_map(|value| value.rsplit(','));
+    for hop in hops.take(MAX_HOPS) {
+        let Some(address) = parse_hop(hop.trim()) else { break };
+        client = address;
+        if !is_trusted(address, trusted) {
+            break;
+        }
+    }
+    client
+}
+
+/// An address, with or without a port and brackets.
+fn parse_hop(text: &str) -> Option<IpAddr> {
+    let address = text.parse::<IpAddr>().ok().or_else(|| {
+        text.parse::<std::net::SocketAddr>()
+            .ok()
+            .map(|socket| socket.ip())
+            .or_else(|| text.strip_prefix('[')?.strip_suffix(']')?.parse().ok())
+    });
+    address.map(|address| address.to_canonical())
+}
+
+fn is_trusted(address: IpAddr, trusted: &[IpNet]) -> bool {
+    trusted.iter().any(|net| net.contains(&address))
+}
+
+fn check_head(head: &RequestHeader, raw: Option<&[u8]>) -> Result<(), Refusal> {
+    if head.raw_path().len() > limits::MAX_TARGET {
+        return Err(refusal(414, Rejection::TargetTooLong, "the request target is too long"));
+    }
+    let too_large = raw.is_some_and(|raw| raw.len() > limits::MAX_HEAD);
+    if too_large || head.headers.len() > limits::MAX_FIELDS {
+        return Err(refusal(431, Rejection::FieldsTooLarge, "the header fields are too large"));
+    }
+    let asterisk = head.raw_path() == b"*";
+    if asterisk && head.method != Method::OPTIONS {
+        return Err(refusal(400, Rejection::BadRequest, "`*` is for OPTIONS only"));
+    }
+    if !asterisk && !head.uri.path().starts_with('/') {
+        return Err(refusal(400, Rejection::BadRequest, "the request target is no path"));
+    }
+    if has_dot_segment(head.uri.path()) {
+        return Err(refusal(400, Rejection::BadRequest, "the path has a `.` or `..` segment"));
+    }
+    Ok(())
+}
+
+/// Whether a segment of `path` is `.` or `..`, as written or percent-encoded. A gateway that
+/// matches such a path on one reading and an upstream that serves it on another is a way around
+/// every rule by path; clients remove these segments themselves (RFC 3986 §5.2.4).
+fn has_dot_segment(path: &str) -> bool {
+    if !path.contains("/.") && !path.contains("/%2") {
+        return false;
+    }
+    path.split('/').any(|segment| {
+        let bytes = segment.as_bytes();
+        let (mut rest, mut dots) = (bytes, 0);
+        while let Some(after) = strip_dot(rest) {
+            (rest, dots) = (after, dots + 1);
+        }
+        rest.is_empty() && (dots == 1 || dots == 2)
+    })
+}
+
+fn strip_dot(bytes: &[u8]) -> Option<&[u8]> {
+    match bytes {
+        [b'.', rest @ ..] | [b'%', b'2', b'e' | b'E', rest @ ..] => Some(rest),
+        _ => None,
+    }
+}
+
+/// pingora refuses more than one Host and one that contradicts the target; this refuses none and
+/// what is no authority.
+fn check_host(head: &RequestHeader, host: &str) -> Result<(), Refusal> {
+    const BAD: Refusal = refusal(400, Rejection::BadRequest, "the host is missing or malformed");
+    if host.is_empty() {
+        let may_lack = head.version == Version::HTTP_10 && !head.headers.contains_key(header::HOST);
+        return if may_lack { Ok(()) } else { Err(BAD) };
+    }
+    let (name, port) = match host.strip_prefix('[') {
+        Some(rest) => rest.split_once(']').ok_or(BAD)?,
+        None => host.split_at(host.find(':').unwrap_or(host.len())),
+    };
+    let port_digits = port.strip_prefix(':').unwrap_or(port);
+    let port_ok = (port.is_empty() || port.starts_with(':'))
+        && port_digits.len() <= 5
+        && port_digits.bytes().all(|byte| byte.is_ascii_digit());
+    let name_ok = !name.is_empty()
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~:%".contains(&b));
+    if port_ok && name_ok { Ok(()) } else { Err(BAD) }
+}
+
+/// Refuses a body that says beforehand that it is too large.
+fn check_length(headers: &HeaderMap, max: u64) -> Result<(), Refusal> {
+    let length = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+    match length.and_then(|text| text.trim().parse::<u64>().ok()) {
+        Some(length) if length > max => {
+            Err(refusal(413, Rejection::BodyTooLarge, "the request body is too large"))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+
+    #[test]
+    fn the_client_is_the_last_address_that_is_not_trusted() {
+        let trusted: Vec<IpNet> =
+            ["10.0.0.0/8", "::1/128"].iter().filter_map(|net| net.parse().ok()).collect();
+        let client = |peer: [u8; 4], forwarded: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            for value in forwarded {
+                headers.append("x-forwarded-for", HeaderValue::from_static(value));
+            }
+            client_address(IpAddr::from(peer), &trusted, &headers).to_string()
+        };
+        assert_eq!(client([192, 0, 2, 1], &["198.51.100.7"]), "192.0.2.1");
+        assert_eq!(client([10, 0, 0, 1], &["198.51.100.7"]), "198.51.100.7");
+        assert_eq!(client([10, 0, 0, 1], &["6.6.6.6, 198.51.100.7, 10.9.9.9"]), "198.51.100.7");
+        assert_eq!(client([10, 0, 0, 1], &["6.6.6.6", "198.51.100.7:4711"]), "198.51.100.7");
+        assert_eq!(client([10, 0, 0, 1], &["198.51.100.7, garbage, 10.2.2.2"]), "10.2.2.2");
+        assert_eq!(client([10, 0, 0, 1], &["[2001:db8::1]"]), "2001:db8::1");
+        assert_eq!(client([10, 0, 0, 1], &[]), "10.0.0.1");
+    }
+
+    #[test]
+    fn dot_segments_are_seen_in_any_spelling() {
+        for path in ["/..", "/a/../b", "/a/./b", "/%2e%2E/x", "/.%2e", "/a/.."] {
+            assert!(has_dot_segment(path), "{path}");
+        }
+        for path in ["/", "/a.b", "/...", "/.well-known/x", "/a..b/c", "/%2ea", "/%20", "//"] {
+            assert!(!has_dot_segment(path), "{path}");
+        }
+    }
+}

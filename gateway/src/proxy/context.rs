@@ -1,0 +1,222 @@
+//! What a request carries from its head to its log line.
+
+use super::connection;
+use crate::{
+    access_log,
+    metrics::{Code, Outcome},
+    serving::{Serving, ServingRoute, ServingVariant},
+    upstream::Lease,
+};
+use pingora_error::{Error, ErrorSource};
+use pingora_proxy::Session;
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tidegate_config::{Snapshot, plan};
+use tidegate_policies::{Decision, RouteId, VariantId};
+
+/// The state of one request. It pins one snapshot from its first to its last byte.
+#[derive(Debug)]
+pub(crate) struct Ctx {
+    pub(crate) snapshot: Arc<Snapshot<Serving>>,
+    pub(crate) started: Instant,
+    /// A random number: for the split without a key, for samples, for the choice of an endpoint.
+    pub(crate) draw: u64,
+    /// Who asks, after trusted proxies; the connection's peer until that is known.
+    pub(crate) client: IpAddr,
+    /// The connection's peer is a trusted proxy.
+    pub(crate) trusted: bool,
+    pub(crate) chosen: Option<Chosen>,
+    /// The gateway answered before any variant was chosen.
+    pub(crate) refused: bool,
+    /// The attempt under way.
+    pub(crate) attempt: Option<Attempt>,
+    pub(crate) attempts: u32,
+    pub(crate) last_endpoint: Option<SocketAddr>,
+    pub(crate) last_outcome: Option<Outcome>,
+    /// A new id for a client without one, as a cookie's value.
+    pub(crate) issued: Option<u128>,
+    pub(crate) body_in: u64,
+    /// Until the response's head came.
+    pub(crate) upstream_time: Option<Duration>,
+}
+
+/// Where the request goes.
+#[derive(Debug)]
+pub(crate) struct Chosen {
+    pub(crate) route: RouteId,
+    pub(crate) decision: Decision,
+    /// The variant that serves: the decision's, or its fallback.
+    pub(crate) serving: VariantId,
+}
+
+/// One attempt at an upstream.
+#[derive(Debug)]
+pub(crate) struct Attempt {
+    pub(crate) lease: Lease,
+    pub(crate) dispatched: Instant,
+    /// A final response's head came.
+    pub(crate) responded: bool,
+}
+
+impl Ctx {
+    pub(crate) fn new(snapshot: Arc<Snapshot<Serving>>) -> Self {
+        Self {
+            snapshot,
+            started: Instant::now(),
+            draw: rand::random(),
+            client: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            trusted: false,
+            chosen: None,
+            refused: false,
+            attempt: None,
+            attempts: 0,
+            last_endpoint: None,
+            last_outcome: None,
+            issued: None,
+            body_in: 0,
+            upstream_time: None,
+        }
+    }
+
+    pub(crate) fn serving(&self) -> &Serving {
+        &self.snapshot.state
+    }
+
+    /// The plan's route and the handles of it, once chosen.
+    pub(crate) fn route(&self) -> Option<(&plan::Route, &ServingRoute)> {
+        let id = self.chosen.as_ref()?.route;
+        let serving = self.serving();
+        Some((&serving.plan().routes[id.0 as usize], serving.route(id)))
+    }
+
+    /// The variant that serves, once chosen.
+    pub(crate) fn variant(&self) -> Option<(&plan::Variant, &ServingVariant)> {
+        let id = self.chosen.as_ref()?.serving;
+        let (plan, route) = self.route()?;
+        Some((&plan.variants[usize::from(id.0)], route.variant(id)))
+    }
+
+    pub(crate) fn max_body(&self) -> u64 {
+        self.route().map_or(u64::MAX, |(route, _)| route.max_body)
+    }
+
+    pub(crate) fn choose(&mut self, route: RouteId, decision: Decision) {
+        self.chosen = Some(Chosen { route, decision, serving: decision.variant });
+        self.enter_variant();
+    }
+
+    /// Hands the request to the fallback of the variant that failed, once.
+    pub(crate) fn fall_back(&mut self) -> bool {
+        let Some(chosen) = &self.chosen else { return false };
+        let Some((plan, handles)) = self.variant() else { return false };
+        let Some(fallback) = plan.fallback.filter(|_| chosen.serving == chosen.decision.variant)
+        else {
+            return false;
+        };
+        handles.metrics.fallbacks.inc();
+        self.leave_variant();
+        if let Some(chosen) = &mut self.chosen {
+            chosen.serving = fallback;
+        }
+        self.enter_variant();
+        true
+    }
+
+    /// The request is about to be sent (again: its body too, from the start).
+    pub(crate) fn start_attempt(&mut self) {
+        self.body_in = 0;
+        if let Some(attempt) = &mut self.attempt {
+            attempt.dispatched = Instant::now();
+        }
+    }
+
+    /// Ends the attempt under way and charges it to its variant.
+    pub(crate) fn end_attempt(&mut self, outcome: Outcome) {
+        if self.attempt.take().is_some() {
+            self.charge(outcome);
+        }
+    }
+
+    /// Charges an attempt to the variant that serves.
+    pub(crate) fn charge(&mut self, outcome: Outcome) {
+        self.last_outcome = Some(outcome);
+        if let Some((_, variant)) = self.variant() {
+            variant.metrics.attempt(outcome);
+        }
+    }
+
+    fn enter_variant(&self) {
+        if let Some((_, variant)) = self.variant() {
+            variant.metrics.in_flight.inc();
+        }
+    }
+
+    fn leave_variant(&self) {
+        if let Some((_, variant)) = self.variant() {
+            variant.metrics.in_flight.dec();
+        }
+    }
+}
+
+/// Whatever happens to a request, its variant no longer has it in flight.
+impl Drop for Ctx {
+    fn drop(&mut self) {
+        self.leave_variant();
+    }
+}
+
+/// Gives the exchange the route's time.
+pub(crate) fn set_deadline(session: &Session, ctx: &Ctx) {
+    if let (Some(conn), Some((route, _))) = (connection(session), ctx.route()) {
+        conn.watch().expire_in(route.timeout);
+    }
+}
+
+/// The request is sent to its end: gives the upstream its time for the response's head, within the
+/// route's time.
+pub(crate) fn set_response_deadline(session: &Session, ctx: &Ctx) {
+    let left = time_left(ctx);
+    let Some(attempt) = ctx.attempt.as_ref().filter(|attempt| !attempt.responded) else { return };
+    let response = attempt.lease.response_time();
+    if let Some(conn) = connection(session) {
+        conn.watch().expire_in(Some(left.map_or(response, |left| left.min(response))));
+    }
+}
+
+/// The response's head is there: what is left is the route's time.
+pub(crate) fn set_rest_deadline(session: &Session, ctx: &Ctx) {
+    if let Some(conn) = connection(session) {
+        conn.watch().expire_in(time_left(ctx));
+    }
+}
+
+fn time_left(ctx: &Ctx) -> Option<Duration> {
+    let (route, _) = ctx.route()?;
+    Some(route.timeout?.saturating_sub(ctx.started.elapsed()))
+}
+
+/// Counts the request and logs it.
+pub(crate) fn finish(session: &mut Session, error: Option<&Error>, ctx: &mut Ctx) {
+    let status = session.response_written().map(|response| response.status.as_u16());
+    let gone = error.is_some_and(|error| *error.esource() == ErrorSource::Downstream);
+    if let Some(attempt) = &ctx.attempt {
+        let outcome = match status {
+            _ if gone && !attempt.responded => Outcome::ClientAborted,
+            Some(status) if status < 500 => Outcome::Success,
+            _ => Outcome::ServerError,
+        };
+        ctx.end_attempt(outcome);
+    }
+    if let Some((_, variant)) = ctx.variant() {
+        let code = status.map_or(Code::Aborted, |status| Code::Class((status / 100) as u8));
+        variant.metrics.request(code, ctx.started.elapsed().as_secs_f64());
+    }
+    if let Some(log) = &ctx.serving().access_log {
+        if access_log::wanted(log, ctx) {
+            log.write(&access_log::line(session, error, ctx));
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! The request as the upstream sees it.
+//!
+//! pingora has already taken the hop-by-hop fields away. What a client says of itself in forwarding
+//! headers is believed only from `trusted_proxies`; everybody else's is replaced.
+
+use super::{Ctx, connection};
+use http::{HeaderName, HeaderValue, header};
+use pingora_error::{ErrorType, OrErr, Result};
+use pingora_http::RequestHeader;
+use pingora_proxy::Session;
+use tidegate_config::plan::{HeaderOps, Rewrite};
+
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+/// Header names that only this gateway uses.
+pub(super) const INTERNAL_PREFIX: &str = "x-tidegate-";
+
+const HTTP: HeaderValue = HeaderValue::from_static("http");
+
+/// Changes `upstream`, a copy of the client's request.
+pub(super) fn prepare(session: &Session, upstream: &mut RequestHeader, ctx: &Ctx) -> Result<()> {
+    if !ctx.trusted {
+        strip_claims(upstream);
+    }
+    set_forwarded(session, upstream)?;
+    let Some((route, _)) = ctx.route() else { return Ok(()) };
+    if let Some(rewrite) = &route.rewrite {
+        rewrite_path(upstream, rewrite)?;
+    }
+    apply(upstream, &route.request_headers)
+}
+
+/// Takes away what an untrusted client says about itself.
+fn strip_claims(upstream: &mut RequestHeader) {
+    let claims = |name: &HeaderName| {
+        let name = name.as_str();
+        name.starts_with("x-forwarded-")
+            || name.starts_with(INTERNAL_PREFIX)
+            || name == "forwarded"
+            || name == "x-real-ip"
+    };
+    // Almost no request has any: look before allocating.
+    while let Some(name) = upstream.headers.keys().find(|name| claims(name)).cloned() {
+        upstream.remove_header(&name);
+    }
+}
+
+fn set_forwarded(session: &Session, upstream: &mut RequestHeader) -> Result<()> {
+    let Some(conn) = connection(session) else { return Ok(()) };
+    if upstream.headers.contains_key(FORWARDED_FOR) {
+        let hops = upstream.headers.get_all(FORWARDED_FOR).iter();
+        let hops: Vec<_> = hops.filter_map(|hop| hop.to_str().ok()).collect();
+        let chain = format!("{}, {}", hops.join(", "), conn.peer());
+        upstream.insert_header(FORWARDED_FOR, chain)?;
+    } else {
+        upstream.insert_header(FORWARDED_FOR, conn.peer_value().clone())?;
+    }
+    if !upstream.headers.contains_key(FORWARDED_PROTO) {
+        upstream.insert_header(FORWARDED_PROTO, HTTP)?;
+    }
+    if !upstream.headers.contains_key(FORWARDED_HOST) {
+        if let Some(host) = upstream.headers.get(header::HOST).cloned() {
+            upstream.insert_header(FORWARDED_HOST, host)?;
+        }
+    }
+    Ok(())
+}
+
+/// Replaces the prefix that the route matched.
+fn rewrite_path(upstream: &mut RequestHeader, rewrite: &Rewrite) -> Result<()> {
+    let path = upstream.uri.path();
+    let rest = match &*rewrite.from_prefix {
+        "/" => path,
+        prefix => path.strip_prefix(prefix).unwrap_or(path),
+    };
+    let to = rewrite.to_prefix.strip_suffix('/').unwrap_or(&rewrite.to_prefix);
+    let mut target = String::with_capacity(to.len() + rest.len() + 1);
+    target.push_str(to);
+    if !rest.starts_with('/') && (to.is_empty() || !rest.is_empty()) {
+        target.push('/');
+    }
+    target.push_str(rest);
+    if let Some(query) = upstream.uri.query() {
+        target.push('?');
+        target.push_str(query);
+    }
+    let uri = target
+        .parse()
+        .or_err(ErrorType::HTTPStatus(400), "the rewritten path is no request target")?;
+    upstream.set_uri(uri);
+    Ok(())
+}
+
+/// Removes, sets, then adds.
+fn apply(upstream: &mut RequestHeader, ops: &HeaderOps) -> Result<()> {
+    for name in &ops.remove {
+        upstream.remove_header(name);
+    }
+    for (name, value) in &ops.set {
+        upstream.insert_header(name.clone(), value.clone())?;
+    }
+    for (name, value) in &ops.add {
+        upstream.append_header(name.clone(), value.clone())?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rewritten(from: &str, to: &str, target: &str) -> String {
+        let mut header = RequestHeader::build("GET", target.as_bytes(), None).expect("a request");
+        let rewrite = Rewrite { from_prefix: from.into(), to_prefix: to.into() };
+        rewrite_path(&mut header, &rewrite).expect("a valid path");
+        header.uri.to_string()
+    }
+
+    /// The cases of the Gateway API's `ReplacePrefixMatch`.
+    #[test]
+    fn prefixes_are_replaced_by_elements() {
+        assert_eq!(rewritten("/foo", "/xyz", "/foo/bar"), "/xyz/bar");
+        assert_eq!(rewritten("/foo", "/xyz/", "/foo/bar"), "/xyz/bar");
+        assert_eq!(rewritten("/foo", "/xyz", "/foo"), "/xyz");
+        assert_eq!(rewritten("/foo", "/xyz", "/foo/"), "/xyz/");
+        assert_eq!(rewritten("/foo", "/", "/foo/bar?a=1"), "/bar?a=1");
+        assert_eq!(rewritten("/foo", "/", "/foo?a=1"), "/?a=1");
+        assert_eq!(rewritten("/", "/v2", "/foo"), "/v2/foo");
+        assert_eq!(rewritten("/", "/", "/foo//bar"), "/foo//bar");
+    }
+}

@@ -1,0 +1,192 @@
+//! The gateway as a pingora proxy: each callback hands over to the file that has the idea.
+//!
+//! ```text
+//! request_filter           admit: well-formed? which client? -> route -> variant
+//! upstream_peer            dispatch: a place in the variant's pool, or its fallback's
+//! upstream_request_filter  forward: the headers and target that the upstream sees
+//! upstream_response_filter respond: what the upstream said, then the client's view of it
+//! error_* / fail_*         outcome: whose failure was it, and what does the client get
+//! logging                  context: counts, and a line in the access log
+//! ```
+
+mod admit;
+mod context;
+mod dispatch;
+mod forward;
+mod outcome;
+mod respond;
+
+pub(crate) use admit::client_address;
+pub(crate) use context::Ctx;
+
+use crate::{
+    edge::Conn,
+    metrics::{Metrics, Rejection},
+    serving::Serving,
+};
+use async_trait::async_trait;
+use bytes::Bytes;
+use pingora_core::{modules::http::HttpModules, upstreams::peer::HttpPeer};
+use pingora_error::{Error, ErrorType, Result};
+use pingora_http::{RequestHeader, ResponseHeader};
+use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
+use std::{sync::Arc, time::Duration};
+use tidegate_config::Store;
+
+/// Attempts for one request: the variant and its fallback, each with one more try when a kept
+/// connection turns out to be closed.
+pub(crate) const MAX_ATTEMPTS: usize = 4;
+
+/// For each piece of a request's body.
+const BODY_READ_TIME: Duration = Duration::from_secs(60);
+
+/// For what is left of a body nobody wants, so that its connection can be used again.
+const BODY_DRAIN_TIME: Duration = Duration::from_secs(2);
+
+/// The proxy.
+#[derive(Debug)]
+pub(crate) struct Gateway {
+    pub(crate) store: Arc<Store<Serving>>,
+    pub(crate) metrics: Arc<Metrics>,
+}
+
+#[async_trait]
+impl ProxyHttp for Gateway {
+    type CTX = Ctx;
+
+    fn new_ctx(&self) -> Ctx {
+        Ctx::new(self.store.load())
+    }
+
+    /// None: pingora's default adds compression, which this gateway leaves to the services.
+    fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
+
+    async fn request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
+        if let Some(conn) = connection(session) {
+            conn.watch().enter(crate::edge::Phase::Exchange, None);
+        }
+        session.set_read_timeout(Some(BODY_READ_TIME));
+        session.set_total_drain_timeout(Some(BODY_DRAIN_TIME));
+        match admit::admit(session, ctx) {
+            Ok(()) => {
+                context::set_deadline(session, ctx);
+                Ok(false)
+            }
+            Err(refusal) => {
+                self.metrics.reject(refusal.rejection);
+                ctx.refused = true;
+                respond::refuse(session, refusal.status, refusal.why).await?;
+                Ok(true)
+            }
+        }
+    }
+
+    async fn upstream_peer(&self, _session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
+        dispatch::dispatch(ctx)
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        session: &mut Session,
+        upstream: &mut RequestHeader,
+        ctx: &mut Ctx,
+    ) -> Result<()> {
+        ctx.start_attempt();
+        forward::prepare(session, upstream, ctx)
+    }
+
+    async fn request_body_filter(
+        &self,
+        session: &mut Session,
+        body: &mut Option<Bytes>,
+        end: bool,
+        ctx: &mut Ctx,
+    ) -> Result<()> {
+        ctx.body_in += body.as_ref().map_or(0, |body| body.len() as u64);
+        if ctx.body_in > ctx.max_body() {
+            self.metrics.reject(Rejection::BodyTooLarge);
+            return Err(Error::explain(
+                ErrorType::HTTPStatus(413),
+                "the request body is too large",
+            )
+            .into_down());
+        }
+        if end {
+            context::set_response_deadline(session, ctx);
+        }
+        Ok(())
+    }
+
+    async fn upstream_response_filter(
+        &self,
+        session: &mut Session,
+        response: &mut ResponseHeader,
+        ctx: &mut Ctx,
+    ) -> Result<()> {
+        respond::received(session, response, ctx)
+    }
+
+    async fn response_filter(
+        &self,
+        _session: &mut Session,
+        response: &mut ResponseHeader,
+        ctx: &mut Ctx,
+    ) -> Result<()> {
+        respond::prepare(response, ctx)
+    }
+
+    fn fail_to_connect(
+        &self,
+        _session: &mut Session,
+        _peer: &HttpPeer,
+        ctx: &mut Ctx,
+        error: Box<Error>,
+    ) -> Box<Error> {
+        dispatch::cannot_connect(ctx, error)
+    }
+
+    fn error_while_proxy(
+        &self,
+        _peer: &HttpPeer,
+        session: &mut Session,
+        error: Box<Error>,
+        ctx: &mut Ctx,
+        reused: bool,
+    ) -> Box<Error> {
+        outcome::broken(session, ctx, error, reused)
+    }
+
+    async fn fail_to_proxy(
+        &self,
+        session: &mut Session,
+        error: &Error,
+        _ctx: &mut Ctx,
+    ) -> FailToProxy {
+        let error_code = outcome::answer(session, error).await;
+        FailToProxy { error_code, can_reuse_downstream: false }
+    }
+
+    async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut Ctx) {
+        context::finish(session, error, ctx);
+    }
+
+    /// Failures are counted and logged by the gateway itself, once, in the access log.
+    fn suppress_error_log(&self, _session: &Session, _ctx: &Ctx, _error: &Error) -> bool {
+        true
+    }
+
+    fn suppress_proxy_warn_log(
+        &self,
+        _session: &Session,
+        _ctx: &Ctx,
+        _error: &Error,
+        _context: ProxyWarnLogContext,
+    ) -> bool {
+        true
+    }
+}
+
+/// The client's connection under a session.
+fn connection(session: &Session) -> Option<&Conn> {
+    session.as_http1()?.stream().as_any().downcast_ref()
+}

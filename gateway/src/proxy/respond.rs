@@ -1,0 +1,123 @@
+//! The response: what the upstream said, the client's view of it, and the gateway's own answers.
+
+use super::{Ctx, admit::id_text, connection, context, forward::INTERNAL_PREFIX};
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, StatusCode, header};
+use pingora_error::{Error, ErrorType, Result};
+use pingora_http::ResponseHeader;
+use pingora_proxy::Session;
+use tidegate_config::plan::IssueCookie;
+
+const VARIANT: HeaderName = HeaderName::from_static("x-tidegate-variant");
+
+/// Fields of one connection that must not reach the next (RFC 9110 §7.6.1); pingora itself writes
+/// `connection` and `transfer-encoding`.
+const HOP_BY_HOP: [HeaderName; 2] =
+    [HeaderName::from_static("keep-alive"), HeaderName::from_static("proxy-connection")];
+
+/// Fields that `Connection` cannot nominate away: an upgrade's own, and the framing.
+const KEPT: [HeaderName; 3] = [header::UPGRADE, header::CONTENT_LENGTH, header::TRANSFER_ENCODING];
+
+/// Notes the upstream's answer.
+pub(super) fn received(
+    session: &mut Session,
+    response: &mut ResponseHeader,
+    ctx: &mut Ctx,
+) -> Result<()> {
+    let status = response.status;
+    if status == StatusCode::SWITCHING_PROTOCOLS && !session.is_upgrade_req() {
+        let why = "the upstream switched protocols unasked";
+        return Err(Error::explain(ErrorType::InvalidHTTPHeader, why).into_up());
+    }
+    if status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS {
+        return Ok(());
+    }
+    strip_hop_by_hop(response);
+    if let Some(attempt) = &mut ctx.attempt {
+        attempt.responded = true;
+        ctx.upstream_time = Some(attempt.dispatched.elapsed());
+    }
+    context::set_rest_deadline(session, ctx);
+    if connection(session).is_some_and(|conn| conn.watch().draining()) {
+        session.set_keepalive(None);
+    }
+    Ok(())
+}
+
+fn strip_hop_by_hop(response: &mut ResponseHeader) {
+    if let Some(nominated) = response.headers.get(header::CONNECTION).cloned() {
+        let names = nominated.to_str().unwrap_or("").split(',').map(str::trim);
+        for name in names.filter_map(|name| name.parse::<HeaderName>().ok()) {
+            if !KEPT.contains(&name) {
+                response.remove_header(&name);
+            }
+        }
+    }
+    for name in &HOP_BY_HOP {
+        response.remove_header(name);
+    }
+    if response.status != StatusCode::SWITCHING_PROTOCOLS {
+        response.remove_header(&header::UPGRADE);
+    }
+}
+
+/// Changes the response for the client.
+pub(super) fn prepare(response: &mut ResponseHeader, ctx: &Ctx) -> Result<()> {
+    if response.status.is_informational() {
+        return Ok(());
+    }
+    // Only this gateway speaks in these names.
+    while let Some(name) =
+        response.headers.keys().find(|name| name.as_str().starts_with(INTERNAL_PREFIX)).cloned()
+    {
+        response.remove_header(&name);
+    }
+    let (Some((route, _)), Some((variant, _))) = (ctx.route(), ctx.variant()) else {
+        return Ok(());
+    };
+    let ops = &route.response_headers;
+    for name in &ops.remove {
+        response.remove_header(name);
+    }
+    for (name, value) in &ops.set {
+        response.insert_header(name.clone(), value.clone())?;
+    }
+    for (name, value) in &ops.add {
+        response.append_header(name.clone(), value.clone())?;
+    }
+    if route.expose_variant {
+        response.insert_header(VARIANT, &*variant.name)?;
+    }
+    if let (Some(id), Some(issue)) = (ctx.issued, &route.issue) {
+        response.append_header(header::SET_COOKIE, set_cookie(issue, id))?;
+    }
+    Ok(())
+}
+
+fn set_cookie(issue: &IssueCookie, id: u128) -> String {
+    let IssueCookie { name, max_age, .. } = issue;
+    let (id, seconds) = (id_text(id), max_age.as_secs());
+    format!("{name}={id}; Max-Age={seconds}; Path=/; HttpOnly; SameSite=Lax")
+}
+
+/// Answers for the gateway itself. A client that may come back soon is told so.
+pub(super) async fn refuse(session: &mut Session, status: u16, why: &str) -> Result<()> {
+    let body = Bytes::from(format!("{status} {why}\n"));
+    let mut response = ResponseHeader::build(status, Some(5))?;
+    response.insert_header(header::CONTENT_LENGTH, body.len())?;
+    response.insert_header(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"))?;
+    response.insert_header(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))?;
+    if status == 503 {
+        response.insert_header(header::RETRY_AFTER, HeaderValue::from_static("1"))?;
+    }
+    // After these the connection's state is in doubt, or the client is not worth it.
+    if matches!(status, 400 | 408 | 413 | 414 | 431) {
+        session.set_keepalive(None);
+    }
+    let head = session.req_header().method == http::Method::HEAD;
+    session.write_response_header(Box::new(response), head).await?;
+    if !head {
+        session.write_response_body(Some(body), true).await?;
+    }
+    Ok(())
+}

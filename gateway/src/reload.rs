@@ -1,0 +1,278 @@
+//! Loading the configuration again: one worker, one door.
+//!
+//! Whatever asks for it (a changed file, SIGHUP, the admin API), the same thread reads the files,
+//! compiles the whole, and publishes a new generation, or keeps the old one and says why.
+
+use crate::{access_log::AccessLog, metrics::Metrics, serving::Serving};
+use serde::Serialize;
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, PoisonError,
+        mpsc::{Receiver, SyncSender, sync_channel},
+    },
+    time::SystemTime,
+};
+use tidegate_config::{Diagnostic, Failure, Loaded, Plan, Store, Watcher, load};
+use tokio::sync::oneshot;
+
+/// Requests to reload that may wait; a further one finds its wish already queued.
+const QUEUE: usize = 64;
+
+/// Why a reload was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// A file that the configuration is made of changed.
+    File,
+    /// SIGHUP.
+    Signal,
+    /// `POST /api/v1/config/reload`.
+    Api,
+}
+
+/// What came of a reload.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Report {
+    /// The generation in force.
+    pub(crate) generation: u64,
+    /// `changed`, `unchanged` or `rejected`.
+    pub(crate) result: &'static str,
+    /// Why the new configuration, or a part of it, is not in force.
+    pub(crate) errors: Vec<serde_json::Value>,
+    pub(crate) warnings: Vec<serde_json::Value>,
+    /// Changes that take effect after a restart.
+    pub(crate) restart_needed: Vec<String>,
+}
+
+/// The state of the configuration, for people who ask.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Status {
+    /// When the configuration in force was loaded.
+    pub(crate) loaded_at: Option<SystemTime>,
+    /// The last attempt, if it was not in all respects good.
+    pub(crate) last_error: Option<(SystemTime, Vec<serde_json::Value>)>,
+    pub(crate) restart_needed: Vec<String>,
+}
+
+/// Asks for reloads and knows how the last one went.
+#[derive(Debug, Clone)]
+pub(crate) struct Reloader {
+    queue: SyncSender<(Cause, Option<oneshot::Sender<Report>>)>,
+    status: Arc<Mutex<Status>>,
+}
+
+struct Worker {
+    path: PathBuf,
+    store: Arc<Store<Serving>>,
+    metrics: Arc<Metrics>,
+    status: Arc<Mutex<Status>>,
+    watcher: Option<Watcher>,
+    /// What listens now, whatever the files say.
+    running: Plan,
+    /// Digest of the files that were rejected last: the same error is reported once.
+    rejected: Option<u64>,
+}
+
+impl Reloader {
+    /// Starts the worker and the file watcher.
+    ///
+    /// # Errors
+    /// When a thread cannot be started.
+    pub(crate) fn start(
+        path: PathBuf,
+        store: Arc<Store<Serving>>,
+        metrics: Arc<Metrics>,
+        runtime: tokio::runtime::Handle,
+    ) -> std::io::Result<Self> {
+        let (queue, requests) = sync_channel(QUEUE);
+        let status = Arc::new(Mutex::new(Status {
+            loaded_at: Some(SystemTime::now()),
+            ..Status::default()
+        }));
+        let reloader = Self { queue, status: Arc::clone(&status) };
+        let snapshot = store.load();
+        let notify = reloader.clone();
+        let watched = snapshot.state.loaded.watched.clone();
+        let watcher = Watcher::new(watched, move || notify.request(Cause::File))
+            .inspect_err(|error| tracing::warn!(%error, "cannot watch the configuration's files"))
+            .ok();
+        let running = snapshot.state.plan().clone();
+        let mut worker = Worker { path, store, metrics, status, watcher, running, rejected: None };
+        std::thread::Builder::new().name("reload".into()).spawn(move || {
+            // New upstreams start look-ups there.
+            let _runtime = runtime.enter();
+            worker.work(&requests);
+        })?;
+        Ok(reloader)
+    }
+
+    /// Asks for a reload and does not wait.
+    pub(crate) fn request(&self, cause: Cause) {
+        let _ = self.queue.try_send((cause, None));
+    }
+
+    /// Asks for a reload and waits for what came of it; `None` when the worker is overwhelmed.
+    pub(crate) async fn reload(&self) -> Option<Report> {
+        let (reply, report) = oneshot::channel();
+        self.queue.try_send((Cause::Api, Some(reply))).ok()?;
+        report.await.ok()
+    }
+
+    pub(crate) fn status(&self) -> Status {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Worker {
+    fn work(&mut self, requests: &Receiver<(Cause, Option<oneshot::Sender<Report>>)>) {
+        while let Ok((cause, reply)) = requests.recv() {
+            let report = self.reload(cause);
+            if let Some(reply) = reply {
+                let _ = reply.send(report);
+            }
+        }
+    }
+
+    fn reload(&mut self, cause: Cause) -> Report {
+        let snapshot = self.store.load();
+        let current = &snapshot.state.loaded;
+        match load(&self.path, Some(current)) {
+            // A rejected change that was taken back leaves nothing to say. Asked by a signal or the
+            // API, the same text is published again: the access log is opened anew.
+            Ok(next) if cause == Cause::File && next.digest == current.digest => {
+                if next.degraded.is_empty() {
+                    self.forget_error();
+                }
+                self.report("unchanged", &next.degraded, &next.warnings)
+            }
+            Ok(next) => self.publish(&snapshot, next),
+            Err(failure) => self.reject(cause, &failure),
+        }
+    }
+
+    fn publish(&mut self, snapshot: &tidegate_config::Snapshot<Serving>, next: Loaded) -> Report {
+        let (degraded, warnings) = (next.degraded.clone(), next.warnings.clone());
+        let access_log = match self.open_log(&next.plan) {
+            Ok(log) => log,
+            Err(error) => {
+                tracing::error!(%error, "configuration rejected");
+                return self.refused(vec![serde_json::json!({ "message": error.to_string() })]);
+            }
+        };
+        let watched = next.watched.clone();
+        let serving = Serving::new(next, Some(&snapshot.state), &self.metrics, access_log);
+        let restart = restart_needed(&self.running, serving.plan());
+        let generation = match self.store.publish(snapshot.generation, serving) {
+            Ok(generation) => generation,
+            // Somebody else published meanwhile: build on that.
+            Err(_) => return self.reload(Cause::Api),
+        };
+        let published = self.store.load();
+        self.metrics.adopt(published.state.plan(), generation);
+        if let Some(watcher) = &self.watcher {
+            watcher.set_paths(watched);
+        }
+        self.rejected = None;
+        for change in &restart {
+            tracing::warn!(generation, "{change}");
+        }
+        for error in &degraded {
+            tracing::error!(generation, "the last good text of a file stays: {error}");
+        }
+        if degraded.is_empty() {
+            self.metrics.reload_success.inc();
+        } else {
+            self.metrics.reload_error.inc();
+        }
+        tracing::info!(generation, "configuration in force");
+        let errors: Vec<_> = degraded.iter().map(Diagnostic::json).collect();
+        let now = SystemTime::now();
+        *self.status.lock().unwrap_or_else(PoisonError::into_inner) = Status {
+            loaded_at: Some(now),
+            last_error: (!errors.is_empty()).then_some((now, errors)),
+            restart_needed: restart,
+        };
+        self.report("changed", &degraded, &warnings)
+    }
+
+    fn reject(&mut self, cause: Cause, failure: &Failure) -> Report {
+        let errors: Vec<_> = failure.diagnostics.iter().map(Diagnostic::json).collect();
+        if let Some(watcher) = &self.watcher {
+            watcher.set_paths(failure.watched.clone());
+        }
+        if cause == Cause::File && self.rejected == Some(failure.digest) {
+            return self.rejected_report(errors);
+        }
+        tracing::error!(
+            "configuration rejected, the last good one stays\n{}",
+            failure.render(false)
+        );
+        self.rejected = Some(failure.digest);
+        self.refused(errors)
+    }
+
+    fn refused(&self, errors: Vec<serde_json::Value>) -> Report {
+        self.metrics.reload_error.inc();
+        let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
+        status.last_error = Some((SystemTime::now(), errors.clone()));
+        drop(status);
+        self.rejected_report(errors)
+    }
+
+    fn rejected_report(&self, errors: Vec<serde_json::Value>) -> Report {
+        let report = self.report("rejected", &[], &[]);
+        Report { errors, ..report }
+    }
+
+    fn forget_error(&mut self) {
+        self.rejected = None;
+        self.status.lock().unwrap_or_else(PoisonError::into_inner).last_error = None;
+    }
+
+    fn report(
+        &self,
+        result: &'static str,
+        errors: &[Diagnostic],
+        warnings: &[Diagnostic],
+    ) -> Report {
+        let snapshot = self.store.load();
+        Report {
+            generation: snapshot.generation,
+            result,
+            errors: errors.iter().map(Diagnostic::json).collect(),
+            warnings: warnings.iter().map(Diagnostic::json).collect(),
+            restart_needed: restart_needed(&self.running, snapshot.state.plan()),
+        }
+    }
+
+    fn open_log(&self, plan: &Plan) -> std::io::Result<Option<AccessLog>> {
+        plan.access_log.as_ref().map(|log| AccessLog::open(log, &self.metrics)).transpose()
+    }
+}
+
+/// What differs from the running process and cannot change while it runs.
+fn restart_needed(running: &Plan, next: &Plan) -> Vec<String> {
+    let mut changes = Vec::new();
+    for listener in &next.listeners {
+        match running.listeners.iter().find(|old| old.name == listener.name) {
+            Some(old) if old.address == listener.address => {}
+            Some(old) => changes.push(format!(
+                "listener `{}` stays at {}: moving it to {} needs a restart",
+                listener.name, old.address, listener.address
+            )),
+            None => changes.push(format!("listener `{}` opens after a restart", listener.name)),
+        }
+    }
+    for old in &running.listeners {
+        if !next.listeners.iter().any(|listener| listener.name == old.name) {
+            changes.push(format!("listener `{}` closes after a restart", old.name));
+        }
+    }
+    if running.admin != next.admin {
+        changes.push("a change of `admin` needs a restart".to_owned());
+    }
+    if running.runtime.threads != next.runtime.threads {
+        changes.push("a change of `runtime.threads` needs a restart".to_owned());
+    }
+    changes
+}

@@ -1,0 +1,242 @@
+//! The life of a gateway process: bind, serve, drain.
+
+use crate::{
+    access_log::AccessLog,
+    admin,
+    edge::{self, Bound, Drain},
+    metrics::Metrics,
+    proxy::{Gateway, MAX_ATTEMPTS},
+    reload::{Cause, Reloader},
+    serving::Serving,
+    upstream::resolve_once,
+};
+use pingora_core::server::configuration::ServerConf;
+use pingora_proxy::HttpProxy;
+use std::{
+    io,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+use tidegate_config::{Loaded, Store};
+use tokio::{
+    runtime::Runtime,
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+};
+
+/// How long a start waits for the first look-up of names.
+const FIRST_RESOLUTION: Duration = Duration::from_secs(3);
+
+/// How often a drain looks whether it is done.
+const DRAIN_TICK: Duration = Duration::from_millis(20);
+
+/// For the access log to be written at the end.
+const FLUSH_TIME: Duration = Duration::from_secs(2);
+
+/// A running gateway, as the admin API sees it.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) store: Arc<Store<Serving>>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) reloader: Reloader,
+    pub(crate) drain: Arc<Drain>,
+    pub(crate) started: Instant,
+    /// Names and real addresses of everything that listens.
+    pub(crate) addresses: Vec<(Arc<str>, std::net::SocketAddr)>,
+    ready: AtomicBool,
+}
+
+impl Shared {
+    /// Whether new requests are welcome.
+    pub(crate) fn ready(&self) -> bool {
+        self.ready.load(Ordering::Relaxed)
+    }
+}
+
+/// Sockets and state, before anything runs.
+pub(crate) struct Server {
+    proxy: Runtime,
+    control: Runtime,
+    shared: Arc<Shared>,
+    listeners: Vec<Bound>,
+    admin: Option<(Bound, admin::Token)>,
+}
+
+impl Server {
+    /// Binds every address of `loaded`, the configuration of the file at `path`.
+    ///
+    /// # Errors
+    /// When an address, the access log, the admin token or a thread cannot be had; the message says
+    /// which and why.
+    pub(crate) fn bind(path: PathBuf, loaded: Loaded) -> io::Result<Self> {
+        let plan = &loaded.plan;
+        let metrics = Arc::new(Metrics::new().map_err(io::Error::other)?);
+        let bind = |listener: &tidegate_config::plan::Listener| {
+            edge::bind(&listener.name, listener.address)
+        };
+        let listeners = plan.listeners.iter().map(bind).collect::<io::Result<Vec<_>>>()?;
+        let admin = match &plan.admin {
+            Some(config) => {
+                let bound = edge::bind(&"admin".into(), config.address)?;
+                let token = admin::Token::read(config.token_file.as_deref())?;
+                Some((bound, token))
+            }
+            None => None,
+        };
+        let proxy = runtime("proxy", plan.runtime.threads)?;
+        let control = runtime("control", 1)?;
+        let access_log =
+            plan.access_log.as_ref().map(|log| AccessLog::open(log, &metrics)).transpose()?;
+        let serving = {
+            let _control = control.enter();
+            Serving::new(loaded, None, &metrics, access_log)
+        };
+        control.block_on(resolve_first(&serving));
+        metrics.adopt(serving.plan(), 1);
+        let store = Arc::new(Store::new(serving));
+        let reloader = {
+            let _control = control.enter();
+            Reloader::start(
+                path,
+                Arc::clone(&store),
+                Arc::clone(&metrics),
+                control.handle().clone(),
+            )?
+        };
+        let everything = listeners.iter().chain(admin.iter().map(|(bound, _)| bound));
+        let addresses = everything.map(|bound| (Arc::clone(&bound.name), bound.address)).collect();
+        let shared = Arc::new(Shared {
+            store,
+            metrics,
+            reloader,
+            drain: Drain::new(),
+            started: Instant::now(),
+            addresses,
+            ready: AtomicBool::new(false),
+        });
+        Ok(Self { proxy, control, shared, listeners, admin })
+    }
+
+    /// Calls `f` where signals can be listened for.
+    pub(crate) fn on_control<T>(&self, f: impl FnOnce() -> T) -> T {
+        let _control = self.control.enter();
+        f()
+    }
+
+    /// Where everything listens: names and addresses, `admin` among them.
+    pub(crate) fn addresses(&self) -> &[(Arc<str>, std::net::SocketAddr)] {
+        &self.shared.addresses
+    }
+
+    /// Serves until `stop` ends, then finishes the requests in flight.
+    ///
+    /// # Errors
+    /// When a socket cannot be given to the runtime.
+    pub(crate) fn run(self, stop: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
+        let Self { proxy, control, shared, listeners, admin } = self;
+        let (shutdown, watch) = watch::channel(false);
+        let threads = shared.store.load().state.plan().runtime.threads;
+        let gateway =
+            Gateway { store: Arc::clone(&shared.store), metrics: Arc::clone(&shared.metrics) };
+        let app = Arc::new(http_proxy(gateway, threads));
+        let mut accepting = Vec::new();
+        for bound in listeners {
+            tracing::info!(listener = %bound.name, address = %bound.address, "listening");
+            let serve =
+                edge::serve(bound, Arc::clone(&app), Arc::clone(&shared.drain), watch.clone());
+            accepting.push(proxy.spawn(serve));
+        }
+        if let Some((bound, token)) = admin {
+            tracing::info!(listener = "admin", address = %bound.address, "listening");
+            control.spawn(admin::serve(bound.into_socket(), token, Arc::clone(&shared)));
+        }
+        control.spawn(Arc::clone(&shared.drain).sweep());
+        control.spawn(reload_on_hangup(shared.reloader.clone()));
+        shared.ready.store(true, Ordering::Relaxed);
+        tracing::info!(generation = shared.store.load().generation, "ready");
+
+        control.block_on(async {
+            stop.await;
+            tracing::info!(connections = shared.drain.open(), "draining");
+            shared.ready.store(false, Ordering::Relaxed);
+            let _ = shutdown.send(true);
+            for task in accepting {
+                let _ = task.await;
+            }
+            drain(&shared).await;
+        });
+        if let Some(log) = &shared.store.load().state.access_log {
+            log.flush(FLUSH_TIME);
+        }
+        proxy.shutdown_background();
+        control.shutdown_background();
+        tracing::info!("stopped");
+        Ok(())
+    }
+}
+
+/// Ends on SIGTERM or SIGINT.
+///
+/// # Errors
+/// When the signals cannot be listened for.
+pub(crate) fn until_told_to_stop() -> io::Result<impl Future<Output = ()> + Send + 'static> {
+    let (mut terminate, mut interrupt) =
+        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
+/// Waits until no connection is open, at most for the configured time.
+async fn drain(shared: &Shared) {
+    shared.drain.start();
+    let limit = shared.store.load().state.plan().runtime.drain_timeout;
+    let end = Instant::now() + limit;
+    while shared.drain.open() > 0 {
+        if Instant::now() >= end {
+            let connections = shared.drain.open();
+            tracing::warn!(connections, "the drain timeout is over: closing what is left");
+            return;
+        }
+        tokio::time::sleep(DRAIN_TICK).await;
+    }
+}
+
+async fn reload_on_hangup(reloader: Reloader) {
+    let Ok(mut hangup) = signal(SignalKind::hangup()) else { return };
+    while hangup.recv().await.is_some() {
+        reloader.request(Cause::Signal);
+    }
+}
+
+/// Gives names a chance to be known before the first request.
+async fn resolve_first(serving: &Serving) {
+    let all = serving.pools.iter().map(|pool| resolve_once(pool));
+    let _ = tokio::time::timeout(FIRST_RESOLUTION, futures_util::future::join_all(all)).await;
+}
+
+fn http_proxy(gateway: Gateway, threads: usize) -> HttpProxy<Gateway> {
+    let mut conf = ServerConf::default();
+    conf.threads = threads;
+    conf.max_retries = MAX_ATTEMPTS;
+    // Idle upstream connections kept, over all threads: as many as one upstream may use by default.
+    conf.upstream_keepalive_pool_size = 1024;
+    let mut proxy = HttpProxy::new(gateway, Arc::new(conf));
+    proxy.handle_init_modules();
+    proxy
+}
+
+fn runtime(name: &'static str, threads: usize) -> io::Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads)
+        .thread_name(name)
+        .enable_all()
+        .build()
+}

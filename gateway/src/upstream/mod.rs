@@ -1,0 +1,7 @@
+//! Upstream pools: which endpoint takes a request, and how many it may have at once.
+
+mod pool;
+mod resolve;
+
+pub(crate) use pool::{Lease, Pool, Unavailable};
+pub(crate) use resolve::{keep_resolving, resolve_once};

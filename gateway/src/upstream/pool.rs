@@ -1,0 +1,253 @@
+//! One upstream: its endpoints, their load, and the choice among them.
+
+use arc_swap::ArcSwap;
+use pingora_core::upstreams::peer::HttpPeer;
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+use tidegate_config::plan::{self, LoadBalance};
+use tidegate_policies::{Point, Purpose, Salt};
+
+/// An upstream at run time. It outlives a reload that does not change it.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    config: plan::Upstream,
+    endpoints: ArcSwap<Vec<Arc<Endpoint>>>,
+    turn: AtomicUsize,
+    in_flight: AtomicU32,
+    limit: u32,
+}
+
+/// One address of an upstream.
+#[derive(Debug)]
+pub(crate) struct Endpoint {
+    address: SocketAddr,
+    peer: HttpPeer,
+    in_flight: AtomicU32,
+    /// Where the endpoint stands for `consistent_hash`.
+    seed: Salt,
+}
+
+/// Why a pool takes no request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unavailable {
+    /// There is no endpoint: no name of the pool could be resolved.
+    NoEndpoint,
+    /// The pool's limit of requests or connections is reached.
+    Overloaded,
+}
+
+/// A request's place in a pool; given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Lease {
+    pool: Arc<Pool>,
+    endpoint: Arc<Endpoint>,
+}
+
+impl Pool {
+    pub(crate) fn new(config: plan::Upstream) -> Arc<Self> {
+        // An HTTP/1.1 connection carries one request at a time.
+        let limit = config.limits.connections.min(config.limits.requests).get();
+        let pool = Self {
+            config,
+            endpoints: ArcSwap::default(),
+            turn: AtomicUsize::new(0),
+            in_flight: AtomicU32::new(0),
+            limit,
+        };
+        let known = pool.config.endpoints.iter().filter_map(|endpoint| match endpoint {
+            plan::Endpoint::Address(address) => Some(*address),
+            plan::Endpoint::Name(..) => None,
+        });
+        pool.set_addresses(known.collect());
+        Arc::new(pool)
+    }
+
+    pub(crate) fn config(&self) -> &plan::Upstream {
+        &self.config
+    }
+
+    /// Requests in flight over all endpoints.
+    pub(crate) fn in_flight(&self) -> u32 {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn endpoints(&self) -> Arc<Vec<Arc<Endpoint>>> {
+        self.endpoints.load_full()
+    }
+
+    /// Replaces the addresses; those that stay keep their counts.
+    pub(crate) fn set_addresses(&self, mut addresses: Vec<SocketAddr>) {
+        addresses.sort_unstable();
+        addresses.dedup();
+        let old = self.endpoints.load();
+        let old: HashMap<_, _> = old.iter().map(|endpoint| (endpoint.address, endpoint)).collect();
+        let next = addresses.into_iter().map(|address| match old.get(&address) {
+            Some(endpoint) => Arc::clone(endpoint),
+            None => Arc::new(self.endpoint(address)),
+        });
+        self.endpoints.store(Arc::new(next.collect()));
+    }
+
+    /// A place for one more request. `point` is where its user's key landed, `draw` is random.
+    pub(crate) fn lease(self: &Arc<Self>, point: Point, draw: u64) -> Result<Lease, Unavailable> {
+        let endpoints = self.endpoints.load();
+        let endpoint = self.choose(&endpoints, point, draw).ok_or(Unavailable::NoEndpoint)?;
+        if self.in_flight.fetch_add(1, Ordering::Relaxed) >= self.limit {
+            self.in_flight.fetch_sub(1, Ordering::Relaxed);
+            return Err(Unavailable::Overloaded);
+        }
+        endpoint.in_flight.fetch_add(1, Ordering::Relaxed);
+        Ok(Lease { pool: Arc::clone(self), endpoint: Arc::clone(endpoint) })
+    }
+
+    fn choose<'a>(
+        &self,
+        endpoints: &'a [Arc<Endpoint>],
+        point: Point,
+        draw: u64,
+    ) -> Option<&'a Arc<Endpoint>> {
+        if endpoints.len() < 2 {
+            return endpoints.first();
+        }
+        match self.config.load_balance {
+            LoadBalance::RoundRobin => {
+                endpoints.get(self.turn.fetch_add(1, Ordering::Relaxed) % endpoints.len())
+            }
+            LoadBalance::LeastRequest => {
+                let (a, b) = two_of(endpoints.len(), draw);
+                let load = |i: usize| endpoints[i].in_flight.load(Ordering::Relaxed);
+                endpoints.get(if load(b) < load(a) { b } else { a })
+            }
+            // Rendezvous hashing: an endpoint that goes away moves its own users only.
+            LoadBalance::ConsistentHash => {
+                let key = point.0.to_le_bytes();
+                endpoints.iter().max_by_key(|endpoint| endpoint.seed.point(&key))
+            }
+        }
+    }
+
+    fn endpoint(&self, address: SocketAddr) -> Endpoint {
+        let timeouts = &self.config.timeouts;
+        let mut peer = HttpPeer::new(address, false, String::new());
+        // Pools of the same address never share a connection.
+        peer.group_key = Salt::new(&self.config.name, Purpose::Endpoint).point(b"pool").0;
+        peer.options.connection_timeout = Some(timeouts.connect);
+        peer.options.total_connection_timeout = Some(timeouts.connect);
+        peer.options.read_timeout = Some(timeouts.response.max(timeouts.idle));
+        peer.options.write_timeout = Some(timeouts.idle);
+        peer.options.idle_timeout = Some(timeouts.idle);
+        peer.options.set_http_version(1, 1);
+        let seed = Salt::new(&address.to_string(), Purpose::Endpoint);
+        Endpoint { address, peer, in_flight: AtomicU32::new(0), seed }
+    }
+}
+
+/// Two different positions below `len` (at least 2), from one random number.
+fn two_of(len: usize, draw: u64) -> (usize, usize) {
+    let len = len as u64;
+    let first = (draw >> 32) % len;
+    let second = (first + 1 + (draw & u64::from(u32::MAX)) % (len - 1)) % len;
+    (first as usize, second as usize)
+}
+
+impl Endpoint {
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub(crate) fn in_flight(&self) -> u32 {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+}
+
+impl Lease {
+    /// What pingora connects to.
+    pub(crate) fn peer(&self) -> Box<HttpPeer> {
+        Box::new(self.endpoint.peer.clone())
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.endpoint.address
+    }
+
+    /// For the response's head, from the request's dispatch.
+    pub(crate) fn response_time(&self) -> Duration {
+        self.pool.config.timeouts.response
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.endpoint.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.pool.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{num::NonZeroU32, time::Duration};
+
+    fn pool(load_balance: LoadBalance, limit: u32, ports: &[u16]) -> Arc<Pool> {
+        let address = |port: &u16| plan::Endpoint::Address(([127, 0, 0, 1], *port).into());
+        let limit = NonZeroU32::new(limit).unwrap_or(NonZeroU32::MIN);
+        Pool::new(plan::Upstream {
+            name: "pool".into(),
+            endpoints: ports.iter().map(address).collect(),
+            load_balance,
+            timeouts: plan::UpstreamTimeouts {
+                connect: Duration::from_secs(1),
+                response: Duration::from_secs(1),
+                idle: Duration::from_secs(1),
+            },
+            limits: plan::UpstreamLimits { connections: limit, requests: limit },
+        })
+    }
+
+    #[test]
+    fn a_limit_counts_leases_that_are_held() {
+        let pool = pool(LoadBalance::RoundRobin, 2, &[1]);
+        let held: Vec<_> = (0..2).map(|_| pool.lease(Point(0), 0)).collect();
+        assert!(held.iter().all(Result::is_ok));
+        assert_eq!(pool.lease(Point(0), 0).err(), Some(Unavailable::Overloaded));
+        drop(held);
+        assert_eq!(pool.in_flight(), 0);
+        assert!(pool.lease(Point(0), 0).is_ok());
+    }
+
+    #[test]
+    fn no_address_is_no_endpoint() {
+        let pool = pool(LoadBalance::LeastRequest, 2, &[]);
+        assert_eq!(pool.lease(Point(0), 0).err(), Some(Unavailable::NoEndpoint));
+    }
+
+    #[test]
+    fn least_request_prefers_the_idle_one_of_two() {
+        let pool = pool(LoadBalance::LeastRequest, 100, &[1, 2]);
+        let busy = pool.lease(Point(0), 0).map(|lease| (lease.address(), lease));
+        let Ok((busy, _lease)) = busy else { panic!("the pool has endpoints") };
+        for draw in [0, 1, u64::MAX, 1 << 32, 3 << 32] {
+            let next = pool.lease(Point(0), draw).map(|lease| lease.address());
+            assert!(next.is_ok_and(|next| next != busy), "draw {draw}");
+        }
+    }
+
+    #[test]
+    fn consistent_hash_moves_only_the_users_of_a_lost_endpoint() {
+        let pool = pool(LoadBalance::ConsistentHash, 1000, &[1, 2, 3, 4]);
+        let of = |user: u64| pool.lease(Point(user), 0).map(|lease| lease.address().port());
+        let before: Vec<_> = (0..500).map(of).collect();
+        pool.set_addresses([1, 2, 4].map(|port| ([127, 0, 0, 1], port).into()).to_vec());
+        for (user, before) in before.into_iter().enumerate() {
+            let after = of(user as u64);
+            assert!(before == Ok(3) && after != Ok(3) || before == after, "user {user}");
+        }
+    }
+}

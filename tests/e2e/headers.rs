@@ -111,12 +111,16 @@ async fn a_trusted_proxy_is_believed_and_its_list_goes_on() -> Result<()> {
         .get("/")
         .header("x-forwarded-for", "10.1.2.3")
         .header("x-forwarded-proto", "https")
-        .header("x-forwarded-host", "shop.example.com");
+        .header("x-forwarded-host", "shop.example.com")
+        .header("x-forwarded-port", "443")
+        .header("x-tidegate-hop", "1");
     assert_eq!(call.send().await?.status, 200);
     let got = origin.last();
     assert_eq!(got.all("x-forwarded-for").join(", "), "10.1.2.3, 127.0.0.1");
     assert_eq!(got.all("x-forwarded-proto"), ["https"]);
     assert_eq!(got.all("x-forwarded-host"), ["shop.example.com"]);
+    assert_eq!(got.all("x-forwarded-port"), ["443"]);
+    assert_eq!(got.all("x-tidegate-hop"), ["1"]);
     // What the proxy did not say is set as for anybody.
     assert_eq!(gateway.get("/").host("b.example").send().await?.status, 200);
     let got = origin.last();
@@ -133,7 +137,7 @@ async fn request_fields_are_removed_then_set_then_added() -> Result<()> {
         "headers:
   request:
     remove: [x-gone, x-both]
-    set: { x-set: new, x-both: back, Host: internal.example }
+    set: { x-set: new, x-both: back }
     add: { x-add: second, x-set: more }",
     );
     let gateway = Gateway::start(&config.yaml()).await?;
@@ -152,7 +156,6 @@ async fn request_fields_are_removed_then_set_then_added() -> Result<()> {
     assert_eq!(got.all("x-set"), ["new", "more"]);
     assert_eq!(got.all("x-add"), ["first", "second"]);
     assert_eq!(got.header("x-other"), "kept");
-    assert_eq!(got.all("host"), ["internal.example"]);
     gateway.stop().await
 }
 

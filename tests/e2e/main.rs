@@ -2,6 +2,7 @@
 mod access_log;
 mod admin;
 mod cli;
+mod curl;
 mod examples;
 mod failures;
 mod harness;

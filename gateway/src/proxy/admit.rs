@@ -38,6 +38,7 @@ pub(crate) fn admit(session: &Session, ctx: &mut Ctx) -> Result<(), Refusal> {
     check_head(head, raw.as_deref())?;
     let request = view(head, client);
     check_host(head, request.host)?;
+    check_framing(&head.headers)?;
 
     let snapshot = std::sync::Arc::clone(&ctx.snapshot);
     let plan = snapshot.state.plan();
@@ -72,7 +73,7 @@ fn lacks_id(route: &Route, request: &Request<'_>) -> Option<u16> {
     u16::try_from(source).ok().filter(|_| !found)
 }
 
-/// An issued id as it is written into the cookie.
+/// A random id as it is written into cookies and headers.
 pub(crate) fn id_text(id: u128) -> String {
     format!("{id:032x}")
 }
@@ -187,11 +188,28 @@ fn check_host(head: &RequestHeader, host: &str) -> Result<(), Refusal> {
     };
     let port_digits = port.strip_prefix(':').unwrap_or(port);
     let port_ok = (port.is_empty() || port.starts_with(':'))
-        && port_digits.len() <= 5
-        && port_digits.bytes().all(|byte| byte.is_ascii_digit());
+        && port_digits.bytes().all(|byte| byte.is_ascii_digit())
+        && (port_digits.is_empty() || port_digits.parse::<u16>().is_ok());
     let name_ok = !name.is_empty()
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~:%".contains(&b));
     if port_ok && name_ok { Ok(()) } else { Err(BAD) }
+}
+
+/// Refuses what pingora takes and another parser could read differently: a repeated framing field,
+/// a list of equal lengths, a coding before `chunked`.
+fn check_framing(headers: &HeaderMap) -> Result<(), Refusal> {
+    const BAD: Refusal = refusal(400, Rejection::BadRequest, "the framing is ambiguous");
+    if let Some(coding) = headers.get(header::TRANSFER_ENCODING) {
+        let chunked = coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked");
+        let once = headers.get_all(header::TRANSFER_ENCODING).iter().nth(1).is_none();
+        return if chunked && once { Ok(()) } else { Err(BAD) };
+    }
+    if let Some(length) = headers.get(header::CONTENT_LENGTH) {
+        let digits = length.as_bytes().iter().all(u8::is_ascii_digit);
+        let once = headers.get_all(header::CONTENT_LENGTH).iter().nth(1).is_none();
+        return if digits && once { Ok(()) } else { Err(BAD) };
+    }
+    Ok(())
 }
 
 /// Refuses a body that says beforehand that it is too large.

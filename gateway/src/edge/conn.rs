@@ -95,7 +95,7 @@ impl Conn {
         self.watch.register(cx.waker());
         match self.watch.phase() {
             // The end of the stream, as if the client had closed.
-            Phase::Idle if self.watch.draining() || self.watch.overdue() => Poll::Ready(Ok(())),
+            Phase::Idle if self.watch.unwanted() || self.watch.overdue() => Poll::Ready(Ok(())),
             Phase::Head if self.watch.overdue() => {
                 Poll::Ready(Err(self.refuse(ErrorKind::TimedOut, TIMEOUT)))
             }

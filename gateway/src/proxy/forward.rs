@@ -33,6 +33,7 @@ pub(super) fn prepare(
     }
     set_forwarded(session, upstream)?;
     set_request_id(upstream, ctx)?;
+    make_origin_form(upstream);
     let Some((route, _)) = ctx.route() else { return Ok(()) };
     if let Some(rewrite) = &route.rewrite {
         rewrite_path(upstream, rewrite)?;
@@ -74,6 +75,15 @@ fn set_forwarded(session: &Session, upstream: &mut RequestHeader) -> Result<()> 
         }
     }
     Ok(())
+}
+
+/// Takes the scheme and host out of a target that has them: origins expect a path (RFC 9112 §3.2).
+fn make_origin_form(upstream: &mut RequestHeader) {
+    if matches!(upstream.raw_path(), [b'/' | b'*', ..]) {
+        return;
+    }
+    // The URI is the path and query already; setting it drops the raw target.
+    upstream.set_uri(upstream.uri.clone());
 }
 
 /// Gives the request an id that the access log and every service behind share.

@@ -186,11 +186,8 @@ fn process(old: &Plan, new: &Plan, result: &mut PlanDiff) {
     if old.listeners != new.listeners {
         result.restart.push("listeners".to_owned());
     }
-    if old.admin.as_ref().map(|admin| admin.address) != new.admin.as_ref().map(|a| a.address) {
-        result.restart.push("admin.address".to_owned());
-    }
-    if old.admin.as_ref().map(|a| &a.token_file) != new.admin.as_ref().map(|a| &a.token_file) {
-        result.other.push("admin.token_file".to_owned());
+    if old.admin != new.admin {
+        result.restart.push("admin".to_owned());
     }
     if old.runtime.threads != new.runtime.threads {
         result.restart.push("runtime.threads".to_owned());

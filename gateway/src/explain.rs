@@ -116,10 +116,13 @@ pub(crate) fn explain(plan: &Plan, question: &Question) -> Result<Answer, Invali
 fn answer(plan: &Plan, route: &Route, request: &Request<'_>) -> Answer {
     let decision = route.policy.decide(request, 0);
     let share = |id: VariantId| route.policy.split.share(id);
-    let drawn = decision.reason == Reason::Draw;
+    // A split of one variant needs no key.
+    let alone = share(decision.variant) >= 1.0;
+    let drawn = decision.reason == Reason::Draw && !alone;
     let variant = &route.variants[usize::from(decision.variant.0)];
     let (reason, why) = match decision.reason {
         Reason::Pin(pin) => ("pin", format!("pin {} of the route applies", pin + 1)),
+        _ if alone => ("split", "the variant has the whole route".to_owned()),
         Reason::Keyed(source) => {
             let source = describe(&route.policy.bucket_by[usize::from(source)]);
             ("split", format!("the user's key ({source}) falls into the variant's share"))
@@ -140,7 +143,7 @@ fn answer(plan: &Plan, route: &Route, request: &Request<'_>) -> Answer {
         reason,
         why,
         client: request.client,
-        bucket: (!drawn).then(|| decision.point.as_fraction()),
+        bucket: (decision.reason != Reason::Draw).then(|| decision.point.as_fraction()),
         upstream: (!drawn).then(|| plan.upstreams[variant.upstream].name.to_string()),
         fallback: fallback.filter(|_| !drawn),
         share: (reason == "split" && !drawn).then(|| share(decision.variant)),

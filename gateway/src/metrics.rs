@@ -84,13 +84,21 @@ pub(crate) enum Rejection {
     TargetTooLong,
     /// The header fields are too large.
     FieldsTooLarge,
-    /// The body is larger than the route allows.
+    /// The body is larger than the route allows, by its own account.
     BodyTooLarge,
+    /// The head took too long.
+    HeadTimeout,
 }
 
 impl Rejection {
-    const LABELS: [&str; 5] =
-        ["bad_request", "no_route", "target_too_long", "fields_too_large", "body_too_large"];
+    const LABELS: [&str; 6] = [
+        "bad_request",
+        "no_route",
+        "target_too_long",
+        "fields_too_large",
+        "body_too_large",
+        "head_timeout",
+    ];
 }
 
 /// The handles of one variant.
@@ -125,7 +133,7 @@ pub(crate) struct Metrics {
     fallbacks: IntCounterVec,
     weight: IntGaugeVec,
     pub(crate) share: prometheus::GaugeVec,
-    rejected: [IntCounter; 5],
+    rejected: [IntCounter; 6],
     pub(crate) endpoints: IntGaugeVec,
     pub(crate) generation: IntGauge,
     pub(crate) reload_success: IntCounter,
@@ -161,7 +169,7 @@ impl Metrics {
         let share = prometheus::GaugeVec::new(
             Opts::new(
                 "tidegate_variant_share",
-                "Realised share of the requests that the split decided, since the weights changed.",
+                "Realised share of the requests that the split decided, since the variants changed.",
             ),
             BY_VARIANT,
         )?;

@@ -13,7 +13,7 @@ use std::{
     },
     time::SystemTime,
 };
-use tidegate_config::{Diagnostic, Failure, Loaded, Plan, Store, Watcher, load};
+use tidegate_config::{Diagnostic, Failure, Loaded, Plan, Snapshot, Store, Watcher, load};
 use tokio::sync::oneshot;
 
 /// Requests to reload that may wait; a further one finds its wish already queued.
@@ -143,19 +143,19 @@ impl Worker {
                     self.forget_error();
                 }
                 // Whoever rotates logs asks with an unchanged configuration.
-                if let Some(log) =
-                    snapshot.state.access_log.as_ref().filter(|_| cause != Cause::File)
-                {
-                    log.reopen();
+                if cause != Cause::File {
+                    snapshot.state.access_log.iter().for_each(AccessLog::reopen);
+                    self.metrics.reload_success.inc();
+                    tracing::info!(generation = snapshot.generation, "configuration unchanged");
                 }
                 self.report("unchanged", &next.degraded, &next.warnings)
             }
-            Ok(next) => self.publish(&snapshot, next),
+            Ok(next) => self.publish(cause, &snapshot, next),
             Err(failure) => self.reject(cause, &failure),
         }
     }
 
-    fn publish(&mut self, snapshot: &tidegate_config::Snapshot<Serving>, next: Loaded) -> Report {
+    fn publish(&mut self, cause: Cause, snapshot: &Snapshot<Serving>, next: Loaded) -> Report {
         let (degraded, warnings) = (next.degraded.clone(), next.warnings.clone());
         let access_log = match self.open_log(&snapshot.state, &next.plan) {
             Ok(log) => log,
@@ -170,7 +170,7 @@ impl Worker {
         let generation = match self.store.publish(snapshot.generation, serving) {
             Ok(generation) => generation,
             // Somebody else published meanwhile: build on that.
-            Err(_) => return self.reload(Cause::Api),
+            Err(_) => return self.reload(cause),
         };
         let published = self.store.load();
         self.metrics.adopt(published.state.plan(), generation);
@@ -178,7 +178,12 @@ impl Worker {
             watcher.set_paths(watched);
         }
         self.rejected = None;
-        for change in &restart {
+        if cause != Cause::File {
+            self.store.load().state.access_log.iter().for_each(AccessLog::reopen);
+        }
+        let said =
+            self.status.lock().unwrap_or_else(PoisonError::into_inner).restart_needed.clone();
+        for change in restart.iter().filter(|change| !said.contains(change)) {
             tracing::warn!(generation, "{change}");
         }
         for error in &degraded {

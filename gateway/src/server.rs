@@ -111,9 +111,9 @@ impl Server {
         let addresses = everything.map(|bound| (Arc::clone(&bound.name), bound.address)).collect();
         let shared = Arc::new(Shared {
             store,
-            metrics,
             reloader,
-            drain: Drain::new(),
+            drain: Drain::new(Arc::clone(&metrics)),
+            metrics,
             started: Instant::now(),
             addresses,
             ready: AtomicBool::new(false),

@@ -20,7 +20,7 @@ schema! {
         include: Include = [],
         /// Addresses that accept clients.
         listeners: Spanned<List<Listener>>,
-        /// The admin API, dashboard and metrics. Absent: none.
+        /// The admin API and metrics. Absent: none.
         admin: Option<Admin>,
         /// Where the state of rollouts is kept. Not supported yet.
         state: Later,

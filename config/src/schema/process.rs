@@ -20,7 +20,7 @@ schema! {
         tls: Later,
     }
 
-    /// The admin API, dashboard and metrics.
+    /// The admin API and metrics.
     struct Admin {
         /// The IP address and port; beyond loopback `token_file` is required.
         address: Spanned<Address>,

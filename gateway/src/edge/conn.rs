@@ -4,6 +4,8 @@
 //! [`Watch`], the limits of [`HeadCounter`], and one system call for a response's head and small
 //! body. It keeps no read buffer: pingora's parser brings its own.
 
+use crate::metrics::Rejection;
+
 use super::{
     head::{BadHead, HeadCounter},
     watch::{Phase, Watch},
@@ -97,7 +99,7 @@ impl Conn {
             // The end of the stream, as if the client had closed.
             Phase::Idle if self.watch.unwanted() || self.watch.overdue() => Poll::Ready(Ok(())),
             Phase::Head if self.watch.overdue() => {
-                Poll::Ready(Err(self.refuse(ErrorKind::TimedOut, TIMEOUT)))
+                Poll::Ready(Err(self.refuse(Rejection::HeadTimeout, TIMEOUT)))
             }
             Phase::Exchange if self.watch.overdue() => {
                 Poll::Ready(Err(io::Error::new(ErrorKind::TimedOut, "the request took too long")))
@@ -113,27 +115,28 @@ impl Conn {
         }
         if bytes.is_empty() {
             let cut_off = self.head.started() && !self.head.done();
-            return if cut_off { Err(self.refuse(ErrorKind::UnexpectedEof, BAD)) } else { Ok(()) };
+            return if cut_off { Err(self.refuse(Rejection::BadRequest, BAD)) } else { Ok(()) };
         }
         if self.watch.phase() == Phase::Idle {
             self.watch.enter(Phase::Head, Some(HEAD_TIME));
         }
         self.head.count(bytes).map_err(|bad| {
-            let response = match bad {
-                BadHead::LongTarget => TARGET_TOO_LONG,
-                BadHead::LargeFields => FIELDS_TOO_LARGE,
-                BadHead::RequestLine => BAD,
+            let (rejection, response) = match bad {
+                BadHead::LongTarget => (Rejection::TargetTooLong, TARGET_TOO_LONG),
+                BadHead::LargeFields => (Rejection::FieldsTooLarge, FIELDS_TOO_LARGE),
+                BadHead::RequestLine => (Rejection::BadRequest, BAD),
             };
-            self.refuse(ErrorKind::InvalidData, response)
+            self.refuse(rejection, response)
         })
     }
 
     /// Answers before the parser would, as far as the socket takes it at once: nobody waits for a
     /// client that misbehaves.
-    fn refuse(&mut self, kind: ErrorKind, response: &'static [u8]) -> io::Error {
+    fn refuse(&mut self, rejection: Rejection, response: &'static [u8]) -> io::Error {
+        self.watch.reject(rejection);
         self.watch.refuse();
         let _ = self.tcp.try_write(response);
-        io::Error::new(kind, "refused by the limits of a request's head")
+        io::Error::new(ErrorKind::InvalidData, "refused by the limits of a request's head")
     }
 
     /// Throws away what the client still sends, within limits.
@@ -259,7 +262,11 @@ impl AsyncWrite for Conn {
 impl Shutdown for Conn {
     async fn shutdown(&mut self) {
         let _ = AsyncWriteExt::shutdown(self).await;
-        if self.watch.refused() || self.watch.phase() == Phase::Head {
+        let by_parser = !self.watch.refused() && self.watch.phase() == Phase::Head;
+        if by_parser {
+            self.watch.reject(Rejection::BadRequest);
+        }
+        if by_parser || self.watch.refused() {
             let _ = tokio::time::timeout(LINGER_TIME, self.linger()).await;
         }
     }

@@ -5,6 +5,7 @@
 //! happens several times a request, is one atomic store; the price is a resolution of
 //! [`SWEEP`].
 
+use crate::metrics::{Metrics, Rejection};
 use futures_util::task::AtomicWaker;
 use std::{
     sync::{
@@ -92,6 +93,11 @@ impl Watch {
         self.refused.store(true, Ordering::Relaxed);
     }
 
+    /// Counts a request that never got as far as the proxy.
+    pub(crate) fn reject(&self, rejection: Rejection) {
+        self.drain.metrics.reject(rejection);
+    }
+
     /// Whether the client was refused while it may still be sending.
     pub(crate) fn refused(&self) -> bool {
         self.refused.load(Ordering::Relaxed)
@@ -138,15 +144,17 @@ pub(crate) struct Drain {
     idle_end: AtomicU64,
     open: AtomicUsize,
     watches: Mutex<Vec<Weak<Watch>>>,
+    metrics: Arc<Metrics>,
 }
 
 impl Drain {
-    pub(crate) fn new() -> Arc<Self> {
+    pub(crate) fn new(metrics: Arc<Metrics>) -> Arc<Self> {
         Arc::new(Self {
             epoch: Instant::now(),
             idle_end: AtomicU64::new(NEVER),
             open: AtomicUsize::new(0),
             watches: Mutex::default(),
+            metrics,
         })
     }
 

@@ -19,11 +19,7 @@ mod respond;
 pub(crate) use admit::client_address;
 pub(crate) use context::Ctx;
 
-use crate::{
-    edge::Conn,
-    metrics::{Metrics, Rejection},
-    serving::Serving,
-};
+use crate::{edge::Conn, metrics::Metrics, serving::Serving};
 use async_trait::async_trait;
 use bytes::Bytes;
 use pingora_core::{modules::http::HttpModules, upstreams::peer::HttpPeer};
@@ -104,7 +100,6 @@ impl ProxyHttp for Gateway {
     ) -> Result<()> {
         ctx.body_in += body.as_ref().map_or(0, |body| body.len() as u64);
         if ctx.body_in > ctx.max_body() {
-            self.metrics.reject(Rejection::BodyTooLarge);
             return Err(Error::explain(
                 ErrorType::HTTPStatus(413),
                 "the request body is too large",
@@ -160,9 +155,9 @@ impl ProxyHttp for Gateway {
         &self,
         session: &mut Session,
         error: &Error,
-        _ctx: &mut Ctx,
+        ctx: &mut Ctx,
     ) -> FailToProxy {
-        let error_code = outcome::answer(session, error).await;
+        let error_code = outcome::answer(session, ctx, error).await;
         FailToProxy { error_code, can_reuse_downstream: false }
     }
 

@@ -50,12 +50,15 @@ fn outcome(session: &Session, error: &Error) -> Outcome {
 }
 
 /// Answers a request that cannot be served; 0 when there is nobody to answer.
-pub(super) async fn answer(session: &mut Session, error: &Error) -> u16 {
+pub(super) async fn answer(session: &mut Session, ctx: &Ctx, error: &Error) -> u16 {
     if session.response_written().is_some_and(|response| !response.status.is_informational()) {
         return 0;
     }
     let expired = connection(session).is_some_and(|conn| conn.watch().expired());
-    let (status, why) = status(error, expired);
+    let (status, mut why) = status(error, expired);
+    if status == 503 && ctx.last_outcome == Some(Outcome::Overloaded) {
+        why = "the upstream is at its limit";
+    }
     if status == 0 {
         return 0;
     }

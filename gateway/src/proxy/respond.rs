@@ -2,7 +2,7 @@
 
 use super::{Ctx, admit::id_text, connection, context, forward::INTERNAL_PREFIX};
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderName, HeaderValue, StatusCode, Version, header};
 use pingora_error::{Error, ErrorType, Result};
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
@@ -36,6 +36,8 @@ pub(super) fn received(
         return Ok(());
     }
     strip_hop_by_hop(response);
+    // Every hop speaks its own version (RFC 9110 §2.5), whatever the upstream's is.
+    response.set_version(Version::HTTP_11);
     if let Some(attempt) = &mut ctx.attempt {
         attempt.responded = true;
         ctx.upstream_time = Some(attempt.dispatched.elapsed());

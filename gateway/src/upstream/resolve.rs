@@ -13,26 +13,24 @@ const IMPATIENT: Duration = Duration::from_millis(500);
 /// For one round of look-ups.
 const LIMIT: Duration = Duration::from_secs(4);
 
-/// Looks all names of `pool` up. A name that cannot be resolved now keeps its pool's addresses as
-/// they are: a resolver that is down is no reason to lose an upstream that works.
-pub(crate) async fn resolve_once(pool: &Pool) {
-    let mut addresses = Vec::new();
+/// Looks all names of `pool` up; the errors of those that cannot be resolved. Such a name keeps its
+/// pool's addresses as they are: a resolver that is down is no reason to lose an upstream that
+/// works.
+pub(crate) async fn resolve_once(pool: &Pool) -> Vec<String> {
+    let (mut addresses, mut errors) = (Vec::new(), Vec::new());
     for endpoint in &pool.config().endpoints {
         match endpoint {
             Endpoint::Address(address) => addresses.push(*address),
             Endpoint::Name(host, port) => match look_up(host, *port).await {
                 Ok(found) => addresses.extend(found),
-                Err(error) => {
-                    let upstream = &pool.config().name;
-                    tracing::warn!(%upstream, %host, %error, "cannot resolve an endpoint");
-                    if !pool.endpoints().is_empty() {
-                        return;
-                    }
-                }
+                Err(error) => errors.push(format!("{host}: {error}")),
             },
         }
     }
-    pool.set_addresses(addresses);
+    if errors.is_empty() || pool.endpoints().is_empty() {
+        pool.set_addresses(addresses);
+    }
+    errors
 }
 
 async fn look_up(host: &str, port: u16) -> std::io::Result<Vec<SocketAddr>> {
@@ -48,11 +46,27 @@ pub(crate) fn keep_resolving(pool: &Arc<Pool>) {
     }
     let weak = Arc::downgrade(pool);
     tokio::spawn(async move {
+        let mut said = Vec::new();
         while let Some(pool) = weak.upgrade() {
-            resolve_once(&pool).await;
+            let errors = resolve_once(&pool).await;
+            if errors != said {
+                report(&pool, &errors);
+                said = errors;
+            }
             let pause = if pool.endpoints().is_empty() { IMPATIENT } else { INTERVAL };
             drop(pool);
             tokio::time::sleep(pause).await;
         }
     });
+}
+
+/// Says what changed, not what stays wrong.
+fn report(pool: &Pool, errors: &[String]) {
+    let upstream = &pool.config().name;
+    if errors.is_empty() {
+        tracing::info!(%upstream, "all endpoints are resolved again");
+    }
+    for error in errors {
+        tracing::warn!(%upstream, "cannot resolve an endpoint: {error}");
+    }
 }

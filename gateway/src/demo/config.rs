@@ -84,14 +84,18 @@ mod tests {
     }
 
     #[test]
-    fn the_configuration_has_no_errors_and_no_warnings() {
+    fn the_configuration_has_no_errors_and_no_warnings() -> io::Result<()> {
+        let dir = tempfile::tempdir()?;
+        let path = dir.path().join("gateway.yaml");
         for weights in [START, Weights { stable: 50, canary: 0 }] {
-            let loaded = tidegate_config::compile_text("gateway.yaml", &example(weights));
-            let loaded = loaded.unwrap_or_else(|failure| panic!("{}", failure.render(false)));
+            save(&path, &example(weights))?;
+            let loaded = tidegate_config::load(&path, None)
+                .map_err(|failure| io::Error::other(failure.render(false)))?;
             assert_eq!(loaded.warnings, []);
             let found = &loaded.plan.routes[0].variants;
             assert_eq!([found[0].weight, found[1].weight], [weights.stable, weights.canary]);
         }
+        Ok(())
     }
 
     #[test]

@@ -74,10 +74,10 @@ fn intro(paint: Paint) -> Vec<String> {
     let name = paint.bold("tidegate demo:");
     vec![
         format!("{name} two versions of a service, and a gateway that shares the users out."),
+        format!("It began with {stable} % for v1 (stable) and {canary} % for v2 (canary)."),
         format!(
-            "It began with {stable} % for v1 (stable) and {canary} % for v2 (canary). {RATE} requests"
+            "{RATE} requests a second: {USERS} users stay with one version, others draw each time."
         ),
-        format!("a second: {USERS} users with a key stay with one version, others draw each time."),
     ]
 }
 
@@ -93,9 +93,7 @@ fn hints(stage: &Stage, paint: Paint) -> Vec<String> {
     };
     vec![
         format!("{} {}", topic("Edit"), paint.green(&file.to_string())),
-        format!(
-            "       canary's `weight: {old}` to {new} makes it half; or break it and see it refused"
-        ),
+        format!("       canary's `weight: {old}` to {new} gives it half; or break it"),
         format!("       sed -i.bak 's/weight: {old},/weight: {new},/' {file}"),
         hint("Ask", format!("curl -i {web}"), "either version: see x-tidegate-variant"),
         hint("", format!("curl -H 'x-user-id: me' {web}"), "always the same"),

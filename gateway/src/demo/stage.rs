@@ -43,7 +43,7 @@ impl Stage {
     pub(super) async fn set(dir: Option<&Path>) -> io::Result<Self> {
         let (dir, temporary) = match dir {
             Some(dir) => {
-                let why = |error| explain(error, "cannot make the directory", dir);
+                let why = |error: io::Error| explain(&error, "cannot make the directory", dir);
                 fs::create_dir_all(dir).map_err(why)?;
                 (dir.canonicalize()?, None)
             }
@@ -56,7 +56,7 @@ impl Stage {
         config::may_write(&file)?;
         let (v1, v2) = (Service::start("v1").await?, Service::start("v2").await?);
         let text = config::text(v1.address(), v2.address(), config::START);
-        config::save(&file, &text).map_err(|error| explain(error, "cannot write", &file))?;
+        config::save(&file, &text).map_err(|error| explain(&error, "cannot write", &file))?;
         log_to(&dir.join("tidegate.log"))?;
         let gateway = Gateway::start(file.clone()).await?;
         let client = Client::new();
@@ -120,7 +120,7 @@ impl Stage {
         }
         if let Some(dir) = temporary {
             let path = dir.path().to_owned();
-            dir.close().map_err(|error| explain(error, "cannot remove", &path))?;
+            dir.close().map_err(|error| explain(&error, "cannot remove", &path))?;
         }
         Ok(record.totals())
     }
@@ -165,7 +165,7 @@ fn bind(file: PathBuf) -> io::Result<Server> {
 
 /// The process's log would scribble over the table: it goes to a file.
 fn log_to(path: &Path) -> io::Result<()> {
-    let file = fs::File::create(path).map_err(|error| explain(error, "cannot write", path))?;
+    let file = fs::File::create(path).map_err(|error| explain(&error, "cannot write", path))?;
     let log = tracing_subscriber::fmt()
         .with_env_filter("info,pingora_core=off,pingora_proxy=off")
         .with_ansi(false)
@@ -174,6 +174,6 @@ fn log_to(path: &Path) -> io::Result<()> {
     log.try_init().map_err(io::Error::other)
 }
 
-fn explain(error: io::Error, what: &str, path: &Path) -> io::Error {
+fn explain(error: &io::Error, what: &str, path: &Path) -> io::Error {
     io::Error::new(error.kind(), format!("{what} {}: {error}", path.display()))
 }

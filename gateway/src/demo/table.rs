@@ -153,7 +153,7 @@ mod tests {
     use super::*;
 
     fn view() -> View {
-        let ms = |ms| Some(Duration::from_micros(ms * 100));
+        let ms = |tenths: u64| Some(Duration::from_micros(tenths * 100));
         let row = |variant: &str, weight, realised, users, rate| Row {
             variant: variant.into(),
             weight,

@@ -11,6 +11,7 @@ const DEFAULT_FILTER: &str = "info,pingora_core=off,pingora_proxy=off";
 
 pub(super) fn run(config: PathBuf, log_format: LogFormat) -> ExitCode {
     init_log(log_format);
+    raise_descriptor_limit();
     let loaded = match tidegate_config::load(&config, None) {
         Ok(loaded) => loaded,
         Err(failure) => return output::fail_config(&failure),
@@ -18,7 +19,6 @@ pub(super) fn run(config: PathBuf, log_format: LogFormat) -> ExitCode {
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
-    // Signals first: one that comes while the sockets are bound must not be lost.
     let served = Server::bind(config, loaded).and_then(|server| {
         let stop = server.on_control(until_told_to_stop)?;
         server.run(stop)
@@ -26,6 +26,19 @@ pub(super) fn run(config: PathBuf, log_format: LogFormat) -> ExitCode {
     match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => output::fail(&error.to_string()),
+    }
+}
+
+/// Two descriptors a request: takes what the system allows, as the soft limit is often 1,024 for the
+/// sake of programs that use `select`.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current == maximum {
+        return;
+    }
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+        tracing::warn!(limit = current, %error, "cannot raise the limit of open files");
     }
 }
 

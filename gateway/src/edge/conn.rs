@@ -5,7 +5,7 @@
 //! body. It keeps no read buffer: pingora's parser brings its own.
 
 use super::{
-    head::{HeadCounter, TooLarge},
+    head::{BadHead, HeadCounter},
     watch::{Phase, Watch},
 };
 use async_trait::async_trait;
@@ -24,7 +24,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
     net::TcpStream,
 };
 
@@ -36,6 +36,13 @@ pub(crate) const IDLE_TIME: Duration = Duration::from_secs(75);
 
 /// For a client to take some bytes of its response.
 const WRITE_TIME: Duration = Duration::from_secs(60);
+
+/// After a refusal, for the client to read it: closing a socket with unread input resets the
+/// connection, and the reset can overtake the answer.
+const LINGER_TIME: Duration = Duration::from_secs(1);
+
+/// What is read and thrown away in that time at most.
+const LINGER_BYTES: usize = 1 << 20;
 
 /// Responses up to this size leave in one system call.
 const WRITE_BUFFER: usize = 4096;
@@ -88,7 +95,7 @@ impl Conn {
         self.watch.register(cx.waker());
         match self.watch.phase() {
             // The end of the stream, as if the client had closed.
-            Phase::Idle if self.watch.draining() || self.watch.overdue() => Poll::Ready(Ok(())),
+            Phase::Idle if self.watch.unwanted() || self.watch.overdue() => Poll::Ready(Ok(())),
             Phase::Head if self.watch.overdue() => {
                 Poll::Ready(Err(self.refuse(ErrorKind::TimedOut, TIMEOUT)))
             }
@@ -111,17 +118,34 @@ impl Conn {
         if self.watch.phase() == Phase::Idle {
             self.watch.enter(Phase::Head, Some(HEAD_TIME));
         }
-        self.head.count(bytes).map_err(|too_large| match too_large {
-            TooLarge::Target => self.refuse(ErrorKind::InvalidData, TARGET_TOO_LONG),
-            TooLarge::Fields => self.refuse(ErrorKind::InvalidData, FIELDS_TOO_LARGE),
+        self.head.count(bytes).map_err(|bad| {
+            let response = match bad {
+                BadHead::LongTarget => TARGET_TOO_LONG,
+                BadHead::LargeFields => FIELDS_TOO_LARGE,
+                BadHead::RequestLine => BAD,
+            };
+            self.refuse(ErrorKind::InvalidData, response)
         })
     }
 
     /// Answers before the parser would, as far as the socket takes it at once: nobody waits for a
     /// client that misbehaves.
     fn refuse(&mut self, kind: ErrorKind, response: &'static [u8]) -> io::Error {
+        self.watch.refuse();
         let _ = self.tcp.try_write(response);
         io::Error::new(kind, "refused by the limits of a request's head")
+    }
+
+    /// Throws away what the client still sends, within limits.
+    async fn linger(&mut self) {
+        let mut scratch = [0; 4096];
+        let mut left = LINGER_BYTES;
+        while left > 0 {
+            match self.tcp.read(&mut scratch).await {
+                Ok(0) | Err(_) => return,
+                Ok(read) => left = left.saturating_sub(read),
+            }
+        }
     }
 
     fn poll_drain(&mut self, cx: &mut Context<'_>, more: &[u8]) -> Poll<io::Result<usize>> {
@@ -235,6 +259,9 @@ impl AsyncWrite for Conn {
 impl Shutdown for Conn {
     async fn shutdown(&mut self) {
         let _ = AsyncWriteExt::shutdown(self).await;
+        if self.watch.refused() || self.watch.phase() == Phase::Head {
+            let _ = tokio::time::timeout(LINGER_TIME, self.linger()).await;
+        }
     }
 }
 

@@ -18,6 +18,10 @@ use std::{
 /// How often deadlines are looked at.
 const SWEEP: Duration = Duration::from_millis(100);
 
+/// How long idle connections stay when the gateway goes away: a request that is on its way to one
+/// still gets its answer, and `connection: close` with it.
+const IDLE_GRACE: Duration = Duration::from_millis(250);
+
 /// No deadline.
 const NEVER: u64 = u64::MAX;
 
@@ -42,6 +46,8 @@ pub(crate) struct Watch {
     write_deadline: AtomicU64,
     /// The deadline of an exchange has passed.
     expired: AtomicBool,
+    /// The client was refused while it may still be sending.
+    refused: AtomicBool,
     waker: AtomicWaker,
     drain: Arc<Drain>,
 }
@@ -81,6 +87,16 @@ impl Watch {
         self.expired.load(Ordering::Relaxed)
     }
 
+    /// Notes that the client was refused while it may still be sending.
+    pub(crate) fn refuse(&self) {
+        self.refused.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the client was refused while it may still be sending.
+    pub(crate) fn refused(&self) -> bool {
+        self.refused.load(Ordering::Relaxed)
+    }
+
     /// A write made no progress: gives the client `limit`, counted from the first such write.
     pub(crate) fn write_stalled(&self, limit: Duration) -> bool {
         match self.write_deadline.load(Ordering::Relaxed) {
@@ -99,9 +115,14 @@ impl Watch {
         }
     }
 
-    /// Whether the gateway is going away, so that idle connections close.
+    /// Whether the gateway is going away, so that this exchange is the connection's last.
     pub(crate) fn draining(&self) -> bool {
-        self.drain.started()
+        self.drain.idle_end.load(Ordering::Relaxed) != NEVER
+    }
+
+    /// Whether idle connections close.
+    pub(crate) fn unwanted(&self) -> bool {
+        self.drain.unwanted()
     }
 
     pub(crate) fn register(&self, waker: &Waker) {
@@ -113,7 +134,8 @@ impl Watch {
 #[derive(Debug)]
 pub(crate) struct Drain {
     epoch: Instant,
-    started: AtomicBool,
+    /// When idle connections close, in milliseconds since the epoch.
+    idle_end: AtomicU64,
     open: AtomicUsize,
     watches: Mutex<Vec<Weak<Watch>>>,
 }
@@ -122,7 +144,7 @@ impl Drain {
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
             epoch: Instant::now(),
-            started: AtomicBool::new(false),
+            idle_end: AtomicU64::new(NEVER),
             open: AtomicUsize::new(0),
             watches: Mutex::default(),
         })
@@ -135,6 +157,7 @@ impl Drain {
             deadline: AtomicU64::new(self.after(Some(limit))),
             write_deadline: AtomicU64::new(NEVER),
             expired: AtomicBool::new(false),
+            refused: AtomicBool::new(false),
             waker: AtomicWaker::new(),
             drain: Arc::clone(self),
         });
@@ -148,17 +171,9 @@ impl Drain {
         self.open.load(Ordering::Acquire)
     }
 
-    /// Whether [`Drain::start`] was called.
-    pub(crate) fn started(&self) -> bool {
-        self.started.load(Ordering::Relaxed)
-    }
-
-    /// From now on a connection closes when it has no request.
+    /// From now on a connection closes after the request it has, or soon if it has none.
     pub(crate) fn start(&self) {
-        self.started.store(true, Ordering::SeqCst);
-        for watch in self.lock().iter().filter_map(Weak::upgrade) {
-            watch.waker.wake();
-        }
+        self.idle_end.store(self.after(Some(IDLE_GRACE)), Ordering::Relaxed);
     }
 
     /// Wakes overdue connections, for ever.
@@ -171,13 +186,17 @@ impl Drain {
                 let Some(watch) = watch.upgrade() else { return false };
                 let due = watch.deadline.load(Ordering::Relaxed) <= now
                     || watch.write_deadline.load(Ordering::Relaxed) <= now
-                    || (self.started() && watch.phase() == Phase::Idle);
+                    || (self.unwanted() && watch.phase() == Phase::Idle);
                 if due {
                     watch.waker.wake();
                 }
                 true
             });
         }
+    }
+
+    fn unwanted(&self) -> bool {
+        self.idle_end.load(Ordering::Relaxed) <= self.now()
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Weak<Watch>>> {

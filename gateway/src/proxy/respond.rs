@@ -12,8 +12,11 @@ const VARIANT: HeaderName = HeaderName::from_static("x-tidegate-variant");
 
 /// Fields of one connection that must not reach the next (RFC 9110 §7.6.1); pingora itself writes
 /// `connection` and `transfer-encoding`.
-const HOP_BY_HOP: [HeaderName; 2] =
-    [HeaderName::from_static("keep-alive"), HeaderName::from_static("proxy-connection")];
+const HOP_BY_HOP: [HeaderName; 3] = [
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    header::PROXY_AUTHENTICATE,
+];
 
 /// Fields that `Connection` cannot nominate away: an upgrade's own, and the framing.
 const KEPT: [HeaderName; 3] = [header::UPGRADE, header::CONTENT_LENGTH, header::TRANSFER_ENCODING];
@@ -113,6 +116,9 @@ pub(super) async fn refuse(session: &mut Session, status: u16, why: &str) -> Res
     // After these the connection's state is in doubt, or the client is not worth it.
     if matches!(status, 400 | 408 | 413 | 414 | 431) {
         session.set_keepalive(None);
+        if let Some(conn) = connection(session) {
+            conn.watch().refuse();
+        }
     }
     let head = session.req_header().method == http::Method::HEAD;
     session.write_response_header(Box::new(response), head).await?;

@@ -1,0 +1,48 @@
+# One command for each thing to do; `make help` lists them.
+
+FUZZ_SECONDS ?= 20
+ARGS ?=
+export PATH := $(CURDIR)/target/tools/bin:$(PATH):$(HOME)/.cargo/bin:/usr/sbin
+
+.PHONY: help demo build deps test lint audit fuzz bench
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' Makefile | expand -t 16
+
+demo: ## two versions of a service behind the gateway, live; ARGS="--once --json" for a report
+	@scripts/deps.sh build
+	cargo run --locked --release --package tidegate -- demo $(ARGS)
+
+build: ## the binary that ships, target/dist/tidegate
+	@scripts/deps.sh build
+	cargo build --locked --profile dist --package tidegate
+
+deps: ## all that the commands below need
+	@scripts/deps.sh build test lint fuzz bench
+
+test: ## every test; the end-to-end ones run the real binary
+	@scripts/deps.sh build test
+	cargo build --locked --workspace --bins
+	cargo nextest run --locked --workspace
+	cargo test --locked --workspace --doc --quiet
+
+lint: ## format, clippy, licences and bans, dependency direction
+	@scripts/deps.sh build lint
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo deny --locked check --hide-inclusion-graph bans licenses sources
+	scripts/check-dependencies.sh
+
+audit: ## known vulnerabilities; fetches the advisory database from GitHub
+	@scripts/deps.sh build lint
+	cargo deny --locked check advisories
+
+fuzz: ## each fuzz target for FUZZ_SECONDS (20)
+	@scripts/deps.sh build fuzz
+	scripts/fuzz.sh $(FUZZ_SECONDS)
+
+bench: ## lookups and splits, instruction counts, CPU time against a bare pingora proxy
+	@scripts/deps.sh build bench
+	cargo bench --locked --package tidegate-benches
+	cargo run --locked --profile dist --package tidegate-benches --bin instructions
+	scripts/proxy-cost.sh

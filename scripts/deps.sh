@@ -1,0 +1,150 @@
+#!/usr/bin/env bash
+# Makes sure that the tools for a purpose are there: installs what it may, else names the command
+# that would and fails. Quick, and silent, when nothing is missing.
+#
+# usage: scripts/deps.sh build|test|lint|fuzz|bench...
+#
+# nginx and promtool are unpacked from their Debian packages into target/tools instead of being
+# installed: the packages would start a web server, a Prometheus and a node exporter on the machine.
+set -euo pipefail
+
+cd "$(dirname "$0")/.."
+tools=$PWD/target/tools
+PATH=$tools/bin:$PATH:${CARGO_HOME:-$HOME/.cargo}/bin
+
+# Packages that are missing, by the names that each package manager has for them.
+apt_packages='' dnf_packages='' brew_packages='' missing=''
+
+main() {
+    [ $# -gt 0 ] || fail "usage: scripts/deps.sh build|test|lint|fuzz|bench..."
+    local purpose
+    for purpose in "$@"; do
+        case $purpose in
+        build) need_rust && need_package cc gcc gcc gcc && need_package make make make make &&
+            need_package cmake cmake cmake cmake ;;
+        test) need_package curl curl curl curl && need_package python3 python3 python3 python ;;
+        lint) ;;
+        fuzz) need_package c++ g++ gcc-c++ gcc ;;
+        bench) need_package wrk wrk wrk wrk && need_package taskset util-linux util-linux util-linux &&
+            need_package valgrind valgrind valgrind valgrind ;;
+        *) fail "unknown purpose '$purpose'; there are build, test, lint, fuzz and bench" ;;
+        esac
+    done
+    install_packages
+    # These need what was just installed, a C compiler above all.
+    for purpose in "$@"; do
+        case $purpose in
+        test) need_unpacked promtool usr/bin/promtool prometheus &&
+            need_unpacked nginx usr/sbin/nginx nginx nginx-light nginx-core &&
+            need_crate cargo-nextest '^0.9' ;;
+        lint) need_crate cargo-deny '^0.20' ;;
+        fuzz) need_crate cargo-fuzz '^0.13' ;;
+        bench) need_unpacked nginx usr/sbin/nginx nginx nginx-light nginx-core ;;
+        esac
+    done
+}
+
+say() { printf 'deps: %s\n' "$*" >&2; }
+
+fail() {
+    say "$@"
+    exit 1
+}
+
+have() { command -v "$1" >/dev/null 2>&1; }
+
+# Rust is the one thing that users choose how to install.
+need_rust() {
+    have cargo || fail 'Rust is missing: https://rustup.rs, or: curl https://sh.rustup.rs -sSf | sh'
+    local wanted found
+    wanted=$(sed -n 's/^rust-version = "1\.\([0-9]*\).*/\1/p' Cargo.toml)
+    found=$(cargo --version | sed 's/^cargo 1\.\([0-9]*\).*/\1/')
+    [ "$found" -ge "$wanted" ] ||
+        fail "Rust 1.$wanted or later is needed, this is 1.$found: rustup update stable"
+}
+
+# need_package COMMAND APT DNF BREW
+need_package() {
+    if have "$1"; then return; fi
+    missing="$missing $1"
+    apt_packages="$apt_packages $2"
+    dnf_packages="$dnf_packages $3"
+    brew_packages="$brew_packages $4"
+}
+
+install_packages() {
+    if [ -z "$missing" ]; then return; fi
+    if have apt-get && may_be_root; then
+        say "installing$apt_packages"
+        # A part of the lists that cannot be fetched may be one that is not needed.
+        as_root apt-get update -qq || say 'apt-get update failed; going on with the lists there are'
+        # shellcheck disable=SC2086 # a list of words
+        as_root env DEBIAN_FRONTEND=noninteractive \
+            apt-get install -y -qq --no-install-recommends $apt_packages >&2 ||
+            fail "apt-get could not install$apt_packages; its messages are above"
+    else
+        ask_for_packages
+    fi
+}
+
+ask_for_packages() {
+    say "missing:$missing; install with one of"
+    say "  Debian, Ubuntu:  sudo apt-get install$apt_packages"
+    say "  Fedora:          sudo dnf install$dnf_packages"
+    say "  macOS:           brew install$brew_packages"
+    fail 'then run this again'
+}
+
+may_be_root() { [ "$(id -u)" = 0 ] || { have sudo && sudo -n true 2>/dev/null; }; }
+
+as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi; }
+
+# need_unpacked COMMAND PATH PACKAGE...: takes one program from the first package that has it.
+need_unpacked() {
+    local command=$1 path=$2 package work
+    shift 2
+    # Debian keeps servers where users' PATH does not look.
+    if have "$command" || [ -x "/usr/sbin/$command" ]; then return; fi
+    if ! have apt-get; then
+        missing=" $command" apt_packages=" $1" dnf_packages=" $1" brew_packages=" $1"
+        [ "$command" != promtool ] || dnf_packages=' golang-github-prometheus'
+        ask_for_packages
+    fi
+    say "unpacking $command from Debian's package into target/tools"
+    work=$(mktemp -d)
+    for package in "$@"; do
+        if download "$package" "$work"; then dpkg-deb -x "$work/$package"_*.deb "$work"; fi
+        if [ -x "$work/$path" ]; then
+            mkdir -p "$tools/bin"
+            cp "$work/$path" "$tools/bin/$command"
+            break
+        fi
+    done
+    rm -rf "$work"
+    have "$command" || fail "could not get $command; install it with: sudo apt-get install $1"
+    check_libraries "$command" "$1"
+}
+
+download() {
+    (cd "$2" && apt-get download -qq "$1" 2>/dev/null) && return
+    # The package lists may be old, or absent as in a container.
+    if may_be_root; then as_root apt-get update -qq; fi
+    (cd "$2" && apt-get download -qq "$1")
+}
+
+check_libraries() {
+    if have ldd && ldd "$tools/bin/$1" | grep 'not found' >&2; then
+        rm "$tools/bin/$1"
+        fail "$1 misses the libraries above; install it with: sudo apt-get install $2"
+    fi
+}
+
+# need_crate COMMAND VERSION: a cargo subcommand, built from crates.io.
+need_crate() {
+    if have "$1"; then return; fi
+    say "building $1 (a few minutes)"
+    cargo install --quiet --locked --version "$2" "$1" ||
+        fail "could not build $1; the command was: cargo install --locked --version '$2' $1"
+}
+
+main "$@"

@@ -86,8 +86,9 @@ impl Sample {
         self.by.as_ref().map(|by| by.version.as_str())
     }
 
+    /// `None` too where the configuration does not expose it.
     pub(super) fn variant(&self) -> Option<&str> {
-        self.by.as_ref().map(|by| by.variant.as_str())
+        self.by.as_ref().map(|by| by.variant.as_str()).filter(|name| !name.is_empty())
     }
 }
 

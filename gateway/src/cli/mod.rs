@@ -6,6 +6,7 @@ mod explain;
 mod output;
 mod run;
 
+use crate::demo;
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use std::{net::IpAddr, path::PathBuf, process::ExitCode};
 
@@ -73,6 +74,18 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Show it: two versions of a service, a gateway in front, users, and a table to watch
+    Demo {
+        /// Where the configuration and the logs go, and stay; default: a directory that is removed
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+        /// Play a story unattended, check what it claims, and end: exits 0 if all of it holds
+        #[arg(long)]
+        once: bool,
+        /// Print the story's report as JSON
+        #[arg(long, requires = "once")]
+        json: bool,
+    },
     /// Print the JSON Schema of the configuration
     Schema,
     /// Print a completion script
@@ -100,6 +113,11 @@ pub(crate) fn main() -> ExitCode {
             explain::explain(&config, &headers, method, client, url, json)
         }
         Command::Diff { old, new, json } => diff::diff(&old, &new, json),
+        Command::Demo { dir, once, json } => match demo::run(&demo::Options { dir, once, json }) {
+            Ok(true) => ExitCode::SUCCESS,
+            Ok(false) => ExitCode::from(FAILURE),
+            Err(error) => output::fail(&error.to_string()),
+        },
         Command::Schema => output::print_json(&tidegate_config::json_schema()),
         Command::Completions { shell } => {
             let mut script = Vec::new();

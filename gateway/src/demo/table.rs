@@ -1,0 +1,231 @@
+//! What the demo shows, as text. Nothing here looks at a clock or a terminal.
+
+use super::{
+    record::Totals,
+    screen::Paint,
+    stats::{age, percent, short},
+};
+use std::time::Duration;
+
+/// How many errors of a refused edit are shown.
+const ERRORS_SHOWN: usize = 2;
+
+/// Everything that changes from one picture to the next.
+#[derive(Debug, Clone)]
+pub(super) struct View {
+    pub(super) rows: Vec<Row>,
+    /// Users with a key that were seen.
+    pub(super) users: usize,
+    pub(super) totals: Totals,
+    pub(super) generation: u64,
+    /// How long this generation has been in force.
+    pub(super) in_force: Duration,
+    /// `(from, to, users)` since then.
+    pub(super) moves: Vec<(String, String, usize)>,
+    /// Why the last edit was refused; empty if it was not.
+    pub(super) rejected: Vec<String>,
+    /// What of the file takes effect only after a restart.
+    pub(super) restart_needed: Vec<String>,
+}
+
+/// A variant over the last seconds.
+#[derive(Debug, Clone)]
+pub(super) struct Row {
+    pub(super) variant: String,
+    pub(super) weight: u64,
+    /// The share that the weights give it.
+    pub(super) share: f64,
+    /// The share of the answers that it gave.
+    pub(super) realised: Option<f64>,
+    /// Users with a key that are with it.
+    pub(super) users: usize,
+    /// Answers a second.
+    pub(super) rate: f64,
+    /// Attempts at it that failed.
+    pub(super) errors: u64,
+    /// Of these, requests that the fallback answered.
+    pub(super) saved: u64,
+    pub(super) p50: Option<Duration>,
+    pub(super) p99: Option<Duration>,
+}
+
+const HEADINGS: [&str; 10] =
+    ["variant", "weight", "share", "realised", "users", "req/s", "errors", "saved", "p50", "p99"];
+
+/// The table and what happened last, as lines.
+pub(super) fn render(view: &View, paint: Paint) -> Vec<String> {
+    let cells = view.rows.iter().map(|row| cells(row, view.users));
+    let cells: Vec<_> = [HEADINGS.map(str::to_owned)].into_iter().chain(cells).collect();
+    let width = |column: usize| {
+        cells.iter().map(|row| row[column].chars().count()).max().unwrap_or_default()
+    };
+    let widths: Vec<_> = (0..HEADINGS.len()).map(width).collect();
+    let mut lines = Vec::new();
+    for (number, row) in cells.iter().enumerate() {
+        let padded = row.iter().zip(&widths).enumerate().map(|(column, (cell, width))| {
+            let text = match column {
+                0 => format!("{cell:<width$}"),
+                _ => format!("{cell:>width$}"),
+            };
+            match HEADINGS[column] {
+                _ if number == 0 => paint.bold(&text),
+                "errors" if cell != "0" => paint.red(&text),
+                "saved" if cell != "0" => paint.yellow(&text),
+                _ => text,
+            }
+        });
+        lines.push(padded.collect::<Vec<_>>().join("  "));
+    }
+    lines.push(String::new());
+    lines.push(state(view, paint));
+    lines.extend(complaints(view, paint));
+    lines
+}
+
+fn cells(row: &Row, users: usize) -> [String; 10] {
+    let time = |time: Option<Duration>| time.map_or("-".to_owned(), short);
+    [
+        row.variant.clone(),
+        row.weight.to_string(),
+        percent(row.share),
+        row.realised.map_or("-".to_owned(), percent),
+        format!("{}/{users}", row.users),
+        format!("{:.0}", row.rate),
+        row.errors.to_string(),
+        row.saved.to_string(),
+        time(row.p50),
+        time(row.p99),
+    ]
+}
+
+/// Totals, generation, and who moved.
+fn state(view: &View, paint: Paint) -> String {
+    let View { totals, generation, in_force, .. } = view;
+    let totals = match totals.failed {
+        0 => paint.green(&totals.to_string()),
+        _ => paint.red(&totals.to_string()),
+    };
+    let moves = match &view.moves[..] {
+        [] => "no user moved".to_owned(),
+        moves => {
+            let one = |(from, to, users): &(String, String, usize)| {
+                let plural = if *users == 1 { "" } else { "s" };
+                format!("{users} user{plural} moved from {from} to {to}")
+            };
+            moves.iter().map(one).collect::<Vec<_>>().join(", ")
+        }
+    };
+    format!("{totals}; generation {generation} for {}: {moves}", age(*in_force))
+}
+
+/// What is wrong with the file.
+pub(super) fn complaints(view: &View, paint: Paint) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let Some(more) = view.rejected.len().checked_sub(1) {
+        let goes_on = format!("generation {} goes on", view.generation);
+        lines.push(paint.red(&format!("The last edit was refused, {goes_on}:")));
+        lines.extend(view.rejected.iter().take(ERRORS_SHOWN).map(|error| paint.bold(error)));
+        if more >= ERRORS_SHOWN {
+            lines.push(format!("and {} more", more + 1 - ERRORS_SHOWN));
+        }
+    }
+    lines.extend(view.restart_needed.iter().map(|change| paint.yellow(change)));
+    lines
+}
+
+/// The same on one line, for what is no terminal.
+pub(super) fn line(view: &View, since_start: Duration) -> String {
+    let rows = view.rows.iter().map(|row| {
+        let [variant, weight, share, realised, users, rate, errors, saved, p50, p99] =
+            cells(row, view.users);
+        format!(
+            "{variant} weight {weight} share {share} realised {realised} users {users} \
+             req/s {rate} errors {errors} saved {saved} p50 {p50} p99 {p99}"
+        )
+    });
+    let rows = rows.collect::<Vec<_>>().join(" | ");
+    let View { generation, totals, .. } = view;
+    format!("{:>5.1} s  generation {generation} | {rows} | {totals}", since_start.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn view() -> View {
+        let ms = |tenths: u64| Some(Duration::from_micros(tenths * 100));
+        let row = |variant: &str, weight, realised, users, rate| Row {
+            variant: variant.into(),
+            weight,
+            share: weight as f64 / 100.0,
+            realised: Some(realised),
+            users,
+            rate,
+            errors: 0,
+            saved: 0,
+            p50: ms(41),
+            p99: ms(79),
+        };
+        View {
+            rows: vec![row("stable", 90, 0.897, 178, 359.1), row("canary", 10, 0.103, 22, 40.9)],
+            users: 200,
+            totals: Totals { requests: 12_345, ..Totals::default() },
+            generation: 1,
+            in_force: Duration::from_secs(31),
+            moves: Vec::new(),
+            rejected: Vec::new(),
+            restart_needed: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn the_table_is_aligned() {
+        assert_eq!(
+            render(&view(), Paint::plain()).join("\n"),
+            "\
+variant  weight   share  realised    users  req/s  errors  saved     p50     p99
+stable       90  90.0 %    89.7 %  178/200    359       0      0  4.1 ms  7.9 ms
+canary       10  10.0 %    10.3 %   22/200     41       0      0  4.1 ms  7.9 ms
+
+12,345 requests, 0 failed; generation 1 for 31 s: no user moved"
+        );
+    }
+
+    #[test]
+    fn a_variant_without_traffic_has_no_latency() {
+        let mut view = view();
+        view.rows.truncate(1);
+        (view.rows[0].realised, view.rows[0].p50, view.rows[0].p99) = (None, None, None);
+        let lines = render(&view, Paint::plain());
+        assert!(lines[1].ends_with("0      0    -    -"), "{}", lines[1]);
+    }
+
+    #[test]
+    fn a_refused_edit_says_what_and_what_goes_on() {
+        let mut view = view();
+        view.rejected = ["a:1:2: one", "a:2:2: two", "a:3:2: three"].map(str::to_owned).to_vec();
+        view.moves = vec![("stable".into(), "canary".into(), 1)];
+        let lines = render(&view, Paint::plain());
+        assert!(lines[4].ends_with("1 user moved from stable to canary"));
+        assert_eq!(
+            lines[5..],
+            [
+                "The last edit was refused, generation 1 goes on:",
+                "a:1:2: one",
+                "a:2:2: two",
+                "and 1 more"
+            ]
+        );
+    }
+
+    #[test]
+    fn without_a_terminal_it_is_one_line() {
+        let mut view = view();
+        view.rows.truncate(1);
+        assert_eq!(
+            line(&view, Duration::from_millis(2040)),
+            "  2.0 s  generation 1 | stable weight 90 share 90.0 % realised 89.7 % users 178/200 \
+             req/s 359 errors 0 saved 0 p50 4.1 ms p99 7.9 ms | 12,345 requests, 0 failed"
+        );
+    }
+}

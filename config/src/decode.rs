@@ -169,7 +169,7 @@ impl<K: Scalar, V: Decode> Decode for Entries<K, V> {
         };
         let mut decoded = Vec::with_capacity(entries.len());
         for (key, value) in entries {
-            let kind = Kind::Scalar { text: key.text.clone(), plain: true };
+            let kind = Kind::Scalar { text: (*key.text).into(), plain: true };
             let name = Spanned::<K>::decode(&Node { kind, span: key.span }, problems);
             let value = Spanned::<V>::decode(value, problems);
             decoded.extend(name.zip(value));
@@ -228,7 +228,7 @@ pub(crate) enum Fallback {
 impl Fallback {
     fn node(self, span: Span) -> Node {
         let kind = match self {
-            Fallback::Text(text) => Kind::Scalar { text: text.to_owned(), plain: true },
+            Fallback::Text(text) => Kind::Scalar { text: text.into(), plain: true },
             Fallback::EmptyList => Kind::Seq(Vec::new()),
             Fallback::EmptyMap => Kind::Map(Vec::new()),
         };
@@ -242,6 +242,8 @@ pub(crate) struct Fields<'a> {
     span: Span,
     /// Known keys that unknown ones were probably meant to be.
     meant: Vec<&'static str>,
+    /// All keys are known.
+    pub(crate) all_known: bool,
 }
 
 impl<'a> Fields<'a> {
@@ -255,10 +257,16 @@ impl<'a> Fields<'a> {
             let keys = format!("a map with the keys {}", quoted(known));
             return wrong_type(node, &keys, problems);
         };
-        let mut fields = Self { entries, span: node.span, meant: Vec::new() };
-        for (key, _) in entries.iter().filter(|(key, _)| !known.contains(&key.text.as_str())) {
-            let free = known.iter().copied().filter(|name| node.get(name).is_none());
-            let meant = problems.nearest(&key.text, free);
+        let mut fields = Self { entries, span: node.span, meant: Vec::new(), all_known: true };
+        let mut unknown = entries.iter().filter(|(key, _)| !known.contains(&&*key.text)).peekable();
+        if unknown.peek().is_none() {
+            return Some(fields);
+        }
+        let free: Vec<&'static str> =
+            known.iter().copied().filter(|name| node.get(name).is_none()).collect();
+        for (key, _) in unknown {
+            let meant = problems.nearest(&key.text, free.iter().copied());
+            fields.all_known = false;
             fields.meant.extend(meant);
             let help = meant.map_or_else(|| format!("known here: {}", quoted(known)), did_you_mean);
             problems.error(key.span, format!("unknown key `{}`", key.text)).help(help);
@@ -274,7 +282,7 @@ impl<'a> Fields<'a> {
         whole: bool,
         problems: &mut Problems,
     ) -> Option<T> {
-        let entry = self.entries.iter().find(|(key, _)| key.text == name);
+        let entry = self.entries.iter().find(|(key, _)| *key.text == *name);
         if let Some((key, node)) = entry {
             let decoded = T::decode_entry(key, node, problems);
             if decoded.is_some() || whole {
@@ -295,7 +303,7 @@ impl<'a> Fields<'a> {
 /// Remembers the name of something that is left out because of an error.
 pub(crate) fn drop_named(node: &Node, problems: &mut Problems) {
     if let Some(Node { kind: Kind::Scalar { text, .. }, .. }) = node.get("name") {
-        problems.dropped.insert(text.clone());
+        problems.dropped.insert(text.to_string());
     }
 }
 
@@ -368,7 +376,8 @@ macro_rules! schema {
                         key_name(stringify!($field)), fallback!($($default)?), WHOLE, problems,
                     );
                 )*
-                let decoded = (|| Some(Self { $($field: $field?),* }))();
+                let usable = fields.all_known || !WHOLE;
+                let decoded = usable.then(|| Some(Self { $($field: $field?),* })).flatten();
                 if decoded.is_none() {
                     drop_named(node, problems);
                 }

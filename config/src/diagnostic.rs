@@ -1,8 +1,8 @@
 //! What users are told about their configuration: where, what, and what would be right.
 
 use crate::{
-    problem::{Problem, Span},
-    yaml::{Kind, Node},
+    problem::{Problem, Problems, Span},
+    yaml::{self, Kind, Node},
 };
 use serde_json::{Value, json};
 use std::{
@@ -115,8 +115,6 @@ pub(crate) struct SourceView<'a> {
     pub(crate) path: &'a Path,
     /// Its text.
     pub(crate) text: &'a str,
-    /// Its tree, when it parsed.
-    pub(crate) root: Option<&'a Node>,
 }
 
 /// Looks up the places of problems: errors first, each group in the order of files and lines.
@@ -134,9 +132,11 @@ pub(crate) fn resolve(mut problems: Vec<Problem>, files: &[SourceView<'_>]) -> V
             located.paths.insert(span.node, String::new());
         }
     }
-    for located in known.values_mut() {
-        if let Some(root) = located.file.root {
-            find_paths(root, &mut String::new(), &mut located.paths);
+    for (number, located) in &mut known {
+        // The trees are not kept for this: most configurations have no problems. Parsing again
+        // numbers the nodes as before.
+        if let Some(root) = yaml::parse(*number, located.file.text, &mut Problems::default()) {
+            find_paths(&root, &mut String::new(), &mut located.paths);
         }
     }
     problems.into_iter().map(|problem| diagnostic(problem, &known)).collect()
@@ -187,13 +187,15 @@ fn place(span: Span, known: &HashMap<u32, Located<'_>>) -> Place {
     let visible = |c: char| if c == '\t' { ' ' } else { visible(c) };
     let excerpt: String = line.chars().skip(skip).take(EXCERPT).map(visible).collect();
     let excerpt_column = column - skip;
-    let room = excerpt.chars().count().saturating_sub(excerpt_column - 1).max(1);
+    // The parser counts blanks after quoted text in.
+    let pointed = excerpt.chars().skip(excerpt_column - 1).take(span.length as usize);
+    let length = pointed.collect::<String>().trim_end().chars().count().max(1);
     let narrow = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
     Place {
         file: located.map(|located| located.file.path.to_owned()).unwrap_or_default(),
         line: span.line,
         column: span.column,
-        length: span.length.clamp(1, narrow(room)),
+        length: narrow(length),
         excerpt,
         excerpt_column: narrow(excerpt_column),
     }

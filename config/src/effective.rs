@@ -34,10 +34,13 @@ pub fn effective(loaded: &Loaded) -> Value {
             }
         }
     }
-    whole.remove("include");
     let mut whole = Value::Object(whole);
     fill_defaults(&mut whole, &schema);
     redact(&mut whole);
+    if let Some(keys) = whole.as_object_mut() {
+        // Its files are in already.
+        keys.remove("include");
+    }
     whole
 }
 
@@ -51,7 +54,7 @@ fn tree(source: &Source, schema: &Value) -> Value {
 fn json(node: &Node, schema: &Value) -> Value {
     match &node.kind {
         Kind::Scalar { text, plain: true } => scalar_json(text, schema),
-        Kind::Scalar { text, .. } => Value::from(text.as_str()),
+        Kind::Scalar { text, .. } => Value::from(&**text),
         Kind::Seq(items) => {
             let inner = &alternative(schema, "array")["items"];
             items.iter().map(|item| json(item, inner)).collect()
@@ -63,17 +66,21 @@ fn json(node: &Node, schema: &Value) -> Value {
                 None => &schema["additionalProperties"],
             };
             let entry = |(key, value): &(yaml::Key, Node)| {
-                (key.text.clone(), json(value, inner(&key.text)))
+                (key.text.to_string(), json(value, inner(&key.text)))
             };
             Value::Object(entries.iter().map(entry).collect())
         }
     }
 }
 
-/// Takes secrets out of header changes, wherever they are.
+/// Takes secrets out of header changes and of conditions on headers, wherever they are.
 fn redact(value: &mut Value) {
     match value {
         Value::Object(keys) => {
+            let secret = keys.get("name").and_then(Value::as_str).is_some_and(is_secret);
+            for condition in ["exact", "regex"].iter().filter(|_| secret) {
+                keys.entry(*condition).and_modify(|value| *value = Value::from(REDACTED));
+            }
             for (key, value) in keys.iter_mut() {
                 match value {
                     Value::Object(fields) if key == "set" || key == "add" => hide(fields),
@@ -88,8 +95,12 @@ fn redact(value: &mut Value) {
 
 fn hide(fields: &mut Map<String, Value>) {
     for (name, value) in fields.iter_mut() {
-        if SECRET.contains(&name.to_ascii_lowercase().as_str()) {
+        if is_secret(name) {
             *value = Value::from(REDACTED);
         }
     }
+}
+
+fn is_secret(header: &str) -> bool {
+    SECRET.contains(&header.to_ascii_lowercase().as_str())
 }

@@ -152,7 +152,6 @@ pub fn compile_text(name: &str, text: &str) -> Result<Plan, Vec<Diagnostic>> {
 struct Unit<T> {
     path: PathBuf,
     text: Arc<str>,
-    root: Option<Node>,
     decoded: Option<T>,
     problems: Vec<Problem>,
     dropped: HashSet<String>,
@@ -168,7 +167,7 @@ impl<T: Decode> Unit<T> {
         let decoded = root.as_ref().and_then(|root| T::decode(root, &mut problems));
         let names_missing = problems.names_missing || decoded.is_none();
         let Problems { list, dropped, .. } = problems;
-        Self { path, text, root, decoded, problems: list, dropped, names_missing, used: true }
+        Self { path, text, decoded, problems: list, dropped, names_missing, used: true }
     }
 
     fn read(file: u32, path: PathBuf, regular: bool, digest: &mut DefaultHasher) -> Self {
@@ -179,7 +178,6 @@ impl<T: Decode> Unit<T> {
             Some(problem) => Self {
                 path,
                 text: text.into(),
-                root: None,
                 decoded: None,
                 problems: vec![problem],
                 dropped: HashSet::new(),
@@ -194,7 +192,7 @@ impl<T: Decode> Unit<T> {
     }
 
     fn view(&self) -> SourceView<'_> {
-        SourceView { path: &self.path, text: &self.text, root: self.root.as_ref() }
+        SourceView { path: &self.path, text: &self.text }
     }
 }
 
@@ -258,10 +256,10 @@ impl Files {
                 let mut problems = Problems::default();
                 let nothing = Node { kind: Kind::Map(Vec::new()), span: Span::default() };
                 let decoded = Included::decode(&nothing, &mut problems);
-                let (text, root, dropped) = ("".into(), None, HashSet::new());
+                let (text, dropped) = ("".into(), HashSet::new());
                 let problems = Vec::new();
                 let names_missing = false;
-                Unit { path, text, root, decoded, problems, dropped, names_missing, used: false }
+                Unit { path, text, decoded, problems, dropped, names_missing, used: false }
             }
         };
     }

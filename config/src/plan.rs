@@ -157,7 +157,8 @@ pub struct Route {
 }
 
 /// Parts of a route as texts that people can read and that can be compared: equal texts mean equal
-/// behaviour.
+/// behaviour. They hold the values that conditions ask for, which may be secrets: not for the admin
+/// API.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RouteText {
     /// The match, as in `host shop.example.com; path prefix /shop`.

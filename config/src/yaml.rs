@@ -7,7 +7,10 @@
 
 use crate::problem::{Problems, Span};
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Span as Place};
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    rc::Rc,
+};
 
 /// How deep lists and maps may nest. The schema needs 8.
 const MAX_DEPTH: usize = 64;
@@ -31,7 +34,7 @@ pub(crate) struct Node {
 #[derive(Debug, Clone)]
 pub(crate) enum Kind {
     /// Text as written; `plain` without quotes.
-    Scalar { text: String, plain: bool },
+    Scalar { text: Box<str>, plain: bool },
     /// A list.
     Seq(Vec<Node>),
     /// A map, in the order written. Keys are unique.
@@ -41,8 +44,8 @@ pub(crate) enum Kind {
 /// A key of a map.
 #[derive(Debug, Clone)]
 pub(crate) struct Key {
-    /// Its text.
-    pub(crate) text: String,
+    /// Its text. Shared, because a large file has few different keys.
+    pub(crate) text: Rc<str>,
     /// Its place.
     pub(crate) span: Span,
 }
@@ -51,7 +54,7 @@ impl Node {
     /// The value of `key`, if this is a map that has it.
     pub(crate) fn get(&self, key: &str) -> Option<&Node> {
         match &self.kind {
-            Kind::Map(entries) => entries.iter().find(|(k, _)| k.text == key).map(|(_, v)| v),
+            Kind::Map(entries) => entries.iter().find(|(k, _)| *k.text == *key).map(|(_, v)| v),
             _ => None,
         }
     }
@@ -74,7 +77,7 @@ impl Node {
     pub(crate) fn is_null(&self) -> bool {
         match &self.kind {
             Kind::Scalar { text, plain: true } => {
-                matches!(text.as_str(), "" | "~" | "null" | "Null" | "NULL")
+                matches!(&**text, "" | "~" | "null" | "Null" | "NULL")
             }
             _ => false,
         }
@@ -121,7 +124,7 @@ struct Frame {
     flow: bool,
     /// The key whose value comes next; the flag: a duplicate, to be left out.
     key: Option<(Key, bool)>,
-    seen: HashSet<String>,
+    seen: HashSet<Rc<str>>,
 }
 
 struct Builder<'p> {
@@ -129,6 +132,7 @@ struct Builder<'p> {
     problems: &'p mut Problems,
     stack: Vec<Frame>,
     anchors: HashMap<usize, Built>,
+    keys: HashSet<Rc<str>>,
     aliased: usize,
     numbered: u32,
     documents: u32,
@@ -142,6 +146,7 @@ impl<'p> Builder<'p> {
             problems,
             stack: Vec::new(),
             anchors: HashMap::new(),
+            keys: HashSet::new(),
             aliased: 0,
             numbered: 0,
             documents: 0,
@@ -166,7 +171,8 @@ impl<'p> Builder<'p> {
             Event::Scalar(text, style, anchor, tag) => {
                 self.refuse_tag(tag.is_some(), place);
                 let plain = style == ScalarStyle::Plain;
-                let kind = Kind::Scalar { text: text.into_owned(), plain };
+                // Copied, because the parser's strings have room for more.
+                let kind = Kind::Scalar { text: (*text).into(), plain };
                 let node = Node { kind, span: self.span(place) };
                 self.attach(Built { node, nodes: 1, height: 0 }, anchor)
             }
@@ -178,7 +184,7 @@ impl<'p> Builder<'p> {
                 self.refuse_tag(tag.is_some(), place);
                 self.open(Kind::Map(Vec::new()), anchor, place)
             }
-            Event::SequenceEnd | Event::MappingEnd => self.close(place.end),
+            Event::SequenceEnd | Event::MappingEnd => self.close(place.start),
             Event::Alias(anchor) => self.alias(anchor, place),
             Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => Some(()),
         }
@@ -202,10 +208,11 @@ impl<'p> Builder<'p> {
         Some(())
     }
 
+    /// Ends a list or map; `end` is where its bracket is.
     fn close(&mut self, end: Marker) -> Option<()> {
         let Frame { mut node, nodes, height, anchor, flow, .. } = self.stack.pop()?;
         if flow && to_u32(end.line()) == node.span.line {
-            node.span.length = to_u32(end.col() + 1).saturating_sub(node.span.column).max(1);
+            node.span.length = to_u32(end.col() + 2).saturating_sub(node.span.column).max(1);
         } else if let (false, Kind::Map(entries)) = (flow, &node.kind) {
             node.span.length = entries.first().map_or(1, |(key, _)| key.span.length);
         }
@@ -265,15 +272,16 @@ impl<'p> Builder<'p> {
             self.problems.error(node.span, "a key has to be plain text");
             return None;
         };
+        let text = self.interned(&text);
         let frame = self.stack.last_mut()?;
         let Kind::Map(entries) = &frame.node.kind else { return None };
         if entries.len() == FEW_KEYS {
-            frame.seen.extend(entries.iter().map(|(key, _)| key.text.clone()));
+            frame.seen.extend(entries.iter().map(|(key, _)| Rc::clone(&key.text)));
         }
         let duplicate = if entries.len() < FEW_KEYS {
-            entries.iter().any(|(key, _)| key.text == text)
+            entries.iter().any(|(key, _)| Rc::ptr_eq(&key.text, &text))
         } else {
-            !frame.seen.insert(text.clone())
+            !frame.seen.insert(Rc::clone(&text))
         };
         if duplicate {
             let first = entries.iter().find(|(key, _)| key.text == text).map(|(key, _)| key.span);
@@ -284,6 +292,16 @@ impl<'p> Builder<'p> {
         }
         frame.key = Some((Key { text, span: node.span }, duplicate));
         Some(())
+    }
+
+    /// The one copy of a key.
+    fn interned(&mut self, text: &str) -> Rc<str> {
+        if let Some(known) = self.keys.get(text) {
+            return Rc::clone(known);
+        }
+        let text: Rc<str> = text.into();
+        self.keys.insert(Rc::clone(&text));
+        text
     }
 
     fn refuse_tag(&mut self, tagged: bool, place: Place) {

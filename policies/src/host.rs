@@ -91,14 +91,15 @@ pub(crate) struct RequestHost {
 impl RequestHost {
     /// `None` for an authority that no pattern can equal: empty, too long, or malformed.
     pub(crate) fn parse(authority: &str) -> Option<Self> {
-        let end_of_host = authority.find(']').map_or(0, |bracket| bracket + 1);
-        let host = match authority[end_of_host..].find(':') {
-            Some(colon) => {
-                let (host, port) = authority.split_at(end_of_host + colon);
-                port[1..].bytes().all(|byte| byte.is_ascii_digit()).then_some(host)?
-            }
-            None => authority,
+        let end = match authority.starts_with('[') {
+            true => authority.find(']')? + 1,
+            false => authority.find(':').unwrap_or(authority.len()),
         };
+        let (host, port) = authority.split_at(end);
+        let is_port = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+        if !(port.is_empty() || port.strip_prefix(':').is_some_and(is_port)) {
+            return None;
+        }
         if host.starts_with('[') {
             return Self::of_address(bracketed_ipv6(host)?);
         }

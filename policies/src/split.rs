@@ -156,7 +156,7 @@ fn ends(weights: &[u32], sum: u64) -> (u64, u64) {
 impl Middle {
     /// `weights` have a sum above 0.
     fn new(names: &[&str], weights: &[u32]) -> Self {
-        let contenders: Box<[Contender]> = (0..)
+        let contenders: Box<[Contender]> = (0..=u16::MAX)
             .map(VariantId)
             .zip(names.iter().zip(weights))
             .filter(|(variant, (_, weight))| **weight > 0 && ![LEFT, RIGHT].contains(variant))

@@ -192,7 +192,7 @@ impl Decode for BucketSource {
     fn decode(node: &Node, problems: &mut Problems) -> Option<Self> {
         const EXPECTED: &str = "`client_ip`, `{ header: … }` or `{ cookie: … }`";
         match &node.kind {
-            Kind::Scalar { text, .. } if text == "client_ip" => return Some(Self::ClientIp),
+            Kind::Scalar { text, .. } if **text == *"client_ip" => return Some(Self::ClientIp),
             Kind::Map(_) => {}
             _ => return wrong_type(node, EXPECTED, problems),
         }

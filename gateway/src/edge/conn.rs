@@ -24,7 +24,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
     net::TcpStream,
 };
 
@@ -36,6 +36,13 @@ pub(crate) const IDLE_TIME: Duration = Duration::from_secs(75);
 
 /// For a client to take some bytes of its response.
 const WRITE_TIME: Duration = Duration::from_secs(60);
+
+/// After a refusal, for the client to read it: closing a socket with unread input resets the
+/// connection, and the reset can overtake the answer.
+const LINGER_TIME: Duration = Duration::from_secs(1);
+
+/// What is read and thrown away in that time at most.
+const LINGER_BYTES: usize = 1 << 20;
 
 /// Responses up to this size leave in one system call.
 const WRITE_BUFFER: usize = 4096;
@@ -120,8 +127,21 @@ impl Conn {
     /// Answers before the parser would, as far as the socket takes it at once: nobody waits for a
     /// client that misbehaves.
     fn refuse(&mut self, kind: ErrorKind, response: &'static [u8]) -> io::Error {
+        self.watch.refuse();
         let _ = self.tcp.try_write(response);
         io::Error::new(kind, "refused by the limits of a request's head")
+    }
+
+    /// Throws away what the client still sends, within limits.
+    async fn linger(&mut self) {
+        let mut scratch = [0; 4096];
+        let mut left = LINGER_BYTES;
+        while left > 0 {
+            match self.tcp.read(&mut scratch).await {
+                Ok(0) | Err(_) => return,
+                Ok(read) => left = left.saturating_sub(read),
+            }
+        }
     }
 
     fn poll_drain(&mut self, cx: &mut Context<'_>, more: &[u8]) -> Poll<io::Result<usize>> {
@@ -235,6 +255,9 @@ impl AsyncWrite for Conn {
 impl Shutdown for Conn {
     async fn shutdown(&mut self) {
         let _ = AsyncWriteExt::shutdown(self).await;
+        if self.watch.refused() || self.watch.phase() == Phase::Head {
+            let _ = tokio::time::timeout(LINGER_TIME, self.linger()).await;
+        }
     }
 }
 

@@ -12,9 +12,6 @@ pub(crate) const MAX_FIELDS: usize = 100;
 /// The longest request target.
 pub(crate) const MAX_TARGET: usize = 16 * 1024;
 
-/// Heads shorter than this cannot hold too many fields (`a:\r\n` is the shortest one).
-const LINES_MATTER_FROM: usize = MAX_FIELDS * 4;
-
 /// What is wrong with a head that is still arriving.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum TooLarge {
@@ -58,17 +55,21 @@ impl HeadCounter {
             // Empty lines before the request line are allowed (RFC 9112 §2.2).
             if self.line == 0 && self.lines > 0 {
                 self.done = true;
-                return Ok(());
+                break;
             }
             self.lines += usize::from(self.line > 0);
             self.line = 0;
+        }
+        if self.done {
+            let fields = self.lines - 1;
+            return if fields > MAX_FIELDS { Err(TooLarge::Fields) } else { Ok(()) };
         }
         self.line += content(&chunk[start..]);
         // Room for the method and the version beside the target.
         if self.lines == 0 && self.line > MAX_TARGET + 64 {
             return Err(TooLarge::Target);
         }
-        if self.lines > MAX_FIELDS + 1 && self.bytes >= LINES_MATTER_FROM {
+        if self.lines > MAX_FIELDS + 1 {
             return Err(TooLarge::Fields);
         }
         if self.bytes > MAX_HEAD { Err(TooLarge::Fields) } else { Ok(()) }
@@ -103,6 +104,9 @@ mod tests {
         assert_eq!(head.count(b"GET / HTTP/1.1\r\n"), Ok(()));
         assert_eq!(head.count(&b"a: b\r\n".repeat(MAX_FIELDS)), Ok(()));
         assert_eq!(head.count(b"a: b\r\n"), Err(TooLarge::Fields));
+
+        let whole = [b"GET / HTTP/1.1\r\n", &b"a: b\r\n".repeat(300)[..], b"\r\n"].concat();
+        assert_eq!(HeadCounter::default().count(&whole), Err(TooLarge::Fields));
 
         let mut head = HeadCounter::default();
         assert_eq!(head.count(b"GET / HTTP/1.1\r\na: "), Ok(()));

@@ -42,6 +42,8 @@ pub(crate) struct Watch {
     write_deadline: AtomicU64,
     /// The deadline of an exchange has passed.
     expired: AtomicBool,
+    /// The client was refused while it may still be sending.
+    refused: AtomicBool,
     waker: AtomicWaker,
     drain: Arc<Drain>,
 }
@@ -79,6 +81,16 @@ impl Watch {
     /// Whether the exchange was ended by its deadline.
     pub(crate) fn expired(&self) -> bool {
         self.expired.load(Ordering::Relaxed)
+    }
+
+    /// Notes that the client was refused while it may still be sending.
+    pub(crate) fn refuse(&self) {
+        self.refused.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the client was refused while it may still be sending.
+    pub(crate) fn refused(&self) -> bool {
+        self.refused.load(Ordering::Relaxed)
     }
 
     /// A write made no progress: gives the client `limit`, counted from the first such write.
@@ -135,6 +147,7 @@ impl Drain {
             deadline: AtomicU64::new(self.after(Some(limit))),
             write_deadline: AtomicU64::new(NEVER),
             expired: AtomicBool::new(false),
+            refused: AtomicBool::new(false),
             waker: AtomicWaker::new(),
             drain: Arc::clone(self),
         });

@@ -65,7 +65,10 @@ pub(super) async fn answer(session: &mut Session, error: &Error) -> u16 {
     // pingora closes the connection after a failure; the response has to say so.
     session.set_keepalive(None);
     match respond::refuse(session, status, why).await {
-        Ok(()) => status,
+        Ok(()) => {
+            session.shutdown().await;
+            status
+        }
         Err(_) => 0,
     }
 }

@@ -113,6 +113,9 @@ pub(super) async fn refuse(session: &mut Session, status: u16, why: &str) -> Res
     // After these the connection's state is in doubt, or the client is not worth it.
     if matches!(status, 400 | 408 | 413 | 414 | 431) {
         session.set_keepalive(None);
+        if let Some(conn) = connection(session) {
+            conn.watch().refuse();
+        }
     }
     let head = session.req_header().method == http::Method::HEAD;
     session.write_response_header(Box::new(response), head).await?;

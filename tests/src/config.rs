@@ -1,0 +1,105 @@
+//! The text of a configuration.
+
+use std::{fmt::Write, net::SocketAddr};
+
+/// A configuration with one listener `web` and an admin address, both on ports that the system
+/// chooses. Texts are YAML as a user would write it, so the tests read like the documentation.
+#[derive(Debug, Clone)]
+pub struct Config {
+    top: String,
+    upstreams: String,
+    routes: String,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Config {
+    /// Listener and admin address, nothing else.
+    pub fn new() -> Self {
+        Self {
+            top: "listeners:\n  - { name: web, address: 127.0.0.1:0 }\n\
+                  admin: { address: 127.0.0.1:0 }\n"
+                .to_owned(),
+            upstreams: String::new(),
+            routes: String::new(),
+        }
+    }
+
+    /// One route `shop` for everything, with one variant `stable` on `address`.
+    pub fn single(address: SocketAddr) -> Self {
+        Self::new().upstream("v1", address).route("shop", "/", "[{ name: stable, upstream: v1 }]")
+    }
+
+    /// One route `shop` for everything: `stable` on `v1` with `weight_1`, `canary` on `v2` with
+    /// `weight_2`. Both are listed as given, so `"10%"` is as good as `"10"`.
+    pub fn split(v1: SocketAddr, weight_1: &str, v2: SocketAddr, weight_2: &str) -> Self {
+        let variants = format!(
+            "[{{ name: stable, upstream: v1, weight: {weight_1} }}, \
+              {{ name: canary, upstream: v2, weight: {weight_2} }}]"
+        );
+        Self::new().upstream("v1", v1).upstream("v2", v2).route("shop", "/", &variants)
+    }
+
+    /// Adds top-level keys.
+    #[must_use]
+    pub fn top(mut self, yaml: &str) -> Self {
+        self.top.push_str(yaml);
+        self.top.push('\n');
+        self
+    }
+
+    /// Adds an upstream with one endpoint.
+    #[must_use]
+    pub fn upstream(self, name: &str, address: SocketAddr) -> Self {
+        self.upstream_with(name, &format!("endpoints: [\"{address}\"]"))
+    }
+
+    /// Adds an upstream; `keys` go into its flow mapping after the name.
+    #[must_use]
+    pub fn upstream_with(mut self, name: &str, keys: &str) -> Self {
+        _ = writeln!(self.upstreams, "  - {{ name: {name}, {keys} }}");
+        self
+    }
+
+    /// Adds a route for a path prefix; `variants` is a flow sequence.
+    #[must_use]
+    pub fn route(self, name: &str, prefix: &str, variants: &str) -> Self {
+        self.route_block(&format!(
+            "- name: {name}\n  match: {{ path: {{ prefix: {prefix} }} }}\n  variants: {variants}"
+        ))
+    }
+
+    /// Adds routes as a block sequence that starts in the first column.
+    #[must_use]
+    pub fn route_block(mut self, yaml: &str) -> Self {
+        for line in yaml.lines() {
+            _ = writeln!(self.routes, "  {line}");
+        }
+        self
+    }
+
+    /// Adds keys to the route written last; one key a line, starting in the first column.
+    #[must_use]
+    pub fn also(mut self, yaml: &str) -> Self {
+        for line in yaml.lines() {
+            _ = writeln!(self.routes, "    {line}");
+        }
+        self
+    }
+
+    /// The whole text.
+    pub fn yaml(&self) -> String {
+        let mut text = self.top.clone();
+        if !self.upstreams.is_empty() {
+            _ = write!(text, "upstreams:\n{}", self.upstreams);
+        }
+        if !self.routes.is_empty() {
+            _ = write!(text, "routes:\n{}", self.routes);
+        }
+        text
+    }
+}

@@ -1,0 +1,79 @@
+//! The harness of the end-to-end tests: the real `tidegate` binary between real clients and real
+//! servers, everything on 127.0.0.1 with ports that the system chooses, everything bounded in time.
+//!
+//! Processes and sockets rather than the library's functions: what the product promises (bytes on
+//! the wire, exit codes, signals, files that change) is only there from outside.
+//!
+//! | piece | what it is |
+//! |---|---|
+//! | [`Gateway`], [`tidegate`] | the binary, running or run once |
+//! | [`Config`] | the text of a configuration |
+//! | [`Origin`] | an HTTP/1.1 server that does as it is told and remembers what it got |
+//! | [`RawOrigin`] | a server that is a script over one socket |
+//! | [`Nginx`] | a real server that somebody else wrote |
+//! | [`Call`], [`Connection`] | a well-behaved client |
+//! | [`RawClient`] | one that sends the bytes it is given |
+//! | [`Load`] | several clients that never stop, and count what failed |
+#![forbid(unsafe_code)]
+
+mod client;
+mod command;
+mod config;
+mod gateway;
+mod load;
+mod metrics;
+mod nginx;
+mod origin;
+mod raw;
+mod statistics;
+
+pub use client::{Call, Connection, Response};
+pub use command::{Finished, run, tidegate, tidegate_binary};
+pub use config::Config;
+pub use gateway::Gateway;
+pub use load::{Load, Report};
+pub use metrics::{Metrics, Series};
+pub use nginx::Nginx;
+pub use origin::{Behaviour, Origin, Recorded};
+pub use raw::{DeadAddress, RawClient, RawOrigin, find, read_head, read_request};
+pub use statistics::{assert_share, sigma};
+
+use anyhow::{Result, bail};
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
+
+/// The longest that anything which should happen soon may take. Far above what an idle machine
+/// needs, because the tests share theirs.
+pub const SOON: Duration = Duration::from_secs(10);
+
+/// How often a condition is looked at while waiting for it.
+const POLL: Duration = Duration::from_millis(20);
+
+/// Waits until `look` gives something.
+///
+/// # Errors
+/// When it gave nothing within [`SOON`]; `what` says what was waited for.
+pub async fn eventually<T>(what: &str, look: impl AsyncFnMut() -> Option<T>) -> Result<T> {
+    within(SOON, what, look).await
+}
+
+/// Waits until `look` gives something, at most `limit`.
+///
+/// # Errors
+/// When it gave nothing within `limit`; `what` says what was waited for.
+pub async fn within<T>(
+    limit: Duration,
+    what: &str,
+    mut look: impl AsyncFnMut() -> Option<T>,
+) -> Result<T> {
+    let end = Instant::now() + limit;
+    loop {
+        if let Some(found) = look().await {
+            return Ok(found);
+        }
+        if Instant::now() >= end {
+            bail!("waited {limit:?} in vain: {what}");
+        }
+        sleep(POLL).await;
+    }
+}

@@ -1,0 +1,211 @@
+//! An HTTP/1.1 server that does as it is told and remembers what it got.
+
+use anyhow::Result;
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, Response, Uri};
+use http_body_util::{BodyExt, Full};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::TokioIo;
+use serde_json::json;
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+use tokio::{net::TcpListener, task::JoinHandle, time::sleep};
+
+/// How an origin answers. A request may ask for a status of its own with `x-want-status`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Behaviour {
+    /// 200 at once.
+    Echo,
+    /// This status at once.
+    Status(u16),
+    /// 200 after a while.
+    Delay(Duration),
+    /// Nothing, ever.
+    Never,
+    /// The connection ends without an answer.
+    Hangup,
+}
+
+/// A request as it arrived.
+#[derive(Debug, Clone)]
+pub struct Recorded {
+    /// The method.
+    pub method: Method,
+    /// The request target.
+    pub uri: Uri,
+    /// The header fields.
+    pub headers: HeaderMap,
+    /// The whole body.
+    pub body: Bytes,
+}
+
+impl Recorded {
+    /// A header's first value; empty when there is none.
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    }
+
+    /// All the values of a header.
+    pub fn all(&self, name: &str) -> Vec<&str> {
+        self.headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect()
+    }
+}
+
+/// The server. Every answer says `x-origin: NAME`, and its body is a JSON echo of the request's
+/// method, target and headers. Ends when dropped.
+#[derive(Debug)]
+pub struct Origin {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    task: JoinHandle<()>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    name: String,
+    behaviour: Mutex<Behaviour>,
+    hits: AtomicU64,
+    connections: AtomicU64,
+    /// Only the latest are kept, so that a test under load does not collect them all.
+    recorded: Mutex<Vec<Recorded>>,
+}
+
+/// How many requests an origin remembers.
+const REMEMBERED: usize = 64;
+
+impl Origin {
+    /// Starts one on a port that the system chooses.
+    ///
+    /// # Errors
+    /// When it cannot listen.
+    pub async fn start(name: &str) -> Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let address = listener.local_addr()?;
+        let shared = Arc::new(Shared {
+            name: name.to_owned(),
+            behaviour: Mutex::new(Behaviour::Echo),
+            hits: AtomicU64::new(0),
+            connections: AtomicU64::new(0),
+            recorded: Mutex::new(Vec::new()),
+        });
+        let task = tokio::spawn(accept(listener, Arc::clone(&shared)));
+        Ok(Self { address, shared, task })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Changes how it answers from the next request on.
+    pub fn behave(&self, behaviour: Behaviour) {
+        *self.shared.behaviour.lock().unwrap_or_else(PoisonError::into_inner) = behaviour;
+    }
+
+    /// How many requests it got.
+    pub fn hits(&self) -> u64 {
+        self.shared.hits.load(Ordering::Relaxed)
+    }
+
+    /// How many connections it accepted.
+    pub fn connections(&self) -> u64 {
+        self.shared.connections.load(Ordering::Relaxed)
+    }
+
+    /// The latest requests, oldest first.
+    pub fn recorded(&self) -> Vec<Recorded> {
+        self.shared.recorded.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The latest request.
+    ///
+    /// # Panics
+    /// When there was none.
+    pub fn last(&self) -> Recorded {
+        self.recorded().pop().expect("the origin got no request")
+    }
+}
+
+impl Drop for Origin {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn accept(listener: TcpListener, shared: Arc<Shared>) {
+    // Held here so that aborting this task ends the connections as well.
+    let mut connections = tokio::task::JoinSet::new();
+    while let Ok((stream, _)) = listener.accept().await {
+        shared.connections.fetch_add(1, Ordering::Relaxed);
+        _ = stream.set_nodelay(true);
+        let shared = Arc::clone(&shared);
+        connections.spawn(async move {
+            let service = service_fn(move |request| answer(request, Arc::clone(&shared)));
+            _ = http1::Builder::new()
+                .max_headers(512)
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
+        });
+        while connections.try_join_next().is_some() {}
+    }
+}
+
+async fn answer(
+    request: Request<Incoming>,
+    shared: Arc<Shared>,
+) -> std::io::Result<Response<Full<Bytes>>> {
+    shared.hits.fetch_add(1, Ordering::Relaxed);
+    let (parts, body) = request.into_parts();
+    let body = body.collect().await.map_err(std::io::Error::other)?.to_bytes();
+    let got = Recorded { method: parts.method, uri: parts.uri, headers: parts.headers, body };
+    let behaviour = *shared.behaviour.lock().unwrap_or_else(PoisonError::into_inner);
+    let echo = echo(&shared.name, &got);
+    let wanted = got.header("x-want-status").parse().ok();
+    {
+        let mut recorded = shared.recorded.lock().unwrap_or_else(PoisonError::into_inner);
+        if recorded.len() == REMEMBERED {
+            recorded.remove(0);
+        }
+        recorded.push(got);
+    }
+    let status = match behaviour {
+        Behaviour::Echo => 200,
+        Behaviour::Status(status) => status,
+        Behaviour::Delay(delay) => {
+            sleep(delay).await;
+            200
+        }
+        Behaviour::Never => std::future::pending().await,
+        Behaviour::Hangup => return Err(std::io::Error::other("as told")),
+    };
+    Response::builder()
+        .status(wanted.unwrap_or(status))
+        .header("x-origin", &shared.name)
+        .header("content-type", "application/json")
+        .body(Full::new(echo))
+        .map_err(std::io::Error::other)
+}
+
+fn echo(name: &str, got: &Recorded) -> Bytes {
+    let headers: Vec<_> = got
+        .headers
+        .iter()
+        .map(|(name, value)| json!([name.as_str(), String::from_utf8_lossy(value.as_bytes())]))
+        .collect();
+    json!({
+        "origin": name,
+        "method": got.method.as_str(),
+        "path": got.uri.path(),
+        "query": got.uri.query(),
+        "headers": headers,
+        "body_bytes": got.body.len(),
+    })
+    .to_string()
+    .into()
+}

@@ -38,6 +38,8 @@ pub(crate) struct AccessLog {
 #[derive(Debug)]
 enum Entry {
     Line(Vec<u8>),
+    /// The file may have been moved away: open it again.
+    Reopen,
     /// Answered when everything before is written.
     Flush(SyncSender<()>),
 }
@@ -55,7 +57,7 @@ impl AccessLog {
             match open_target(&target) {
                 Ok(out) => {
                     let _ = opened.send(Ok(()));
-                    write_entries(&entries, BufWriter::new(out));
+                    write_entries(&entries, &target, BufWriter::new(out));
                 }
                 Err(error) => drop(opened.send(Err(error))),
             }
@@ -67,6 +69,11 @@ impl AccessLog {
         Ok(Self { sample: config.sample, queue, dropped: metrics.log_dropped.clone() })
     }
 
+    /// The same log for another share of requests.
+    pub(crate) fn with_sample(&self, sample: Sample) -> Self {
+        Self { sample, ..self.clone() }
+    }
+
     /// Queues a line, or drops and counts it.
     pub(crate) fn write(&self, line: &Line<'_>) {
         let Ok(mut text) = serde_json::to_vec(line) else { return };
@@ -74,6 +81,11 @@ impl AccessLog {
         if self.queue.try_send(Entry::Line(text)).is_err() {
             self.dropped.inc();
         }
+    }
+
+    /// Opens the file again, for whoever rotates logs.
+    pub(crate) fn reopen(&self) {
+        let _ = self.queue.try_send(Entry::Reopen);
     }
 
     /// Waits until what was queued is written, at most for `limit`.
@@ -99,7 +111,11 @@ fn open_target(target: &LogTarget) -> io::Result<Box<dyn Write + Send>> {
 }
 
 /// Writes until every sender is gone; flushes whenever there is nothing to write.
-fn write_entries(entries: &Receiver<Entry>, mut out: BufWriter<Box<dyn Write + Send>>) {
+fn write_entries(
+    entries: &Receiver<Entry>,
+    target: &LogTarget,
+    mut out: BufWriter<Box<dyn Write + Send>>,
+) {
     while let Ok(first) = entries.recv() {
         let mut next = Some(first);
         let mut flushed = Vec::new();
@@ -108,6 +124,13 @@ fn write_entries(entries: &Receiver<Entry>, mut out: BufWriter<Box<dyn Write + S
             match entry {
                 Entry::Line(line) => written = written.and(out.write_all(&line)),
                 Entry::Flush(done) => flushed.push(done),
+                Entry::Reopen => match open_target(target) {
+                    Ok(file) => {
+                        written = written.and(out.flush());
+                        out = BufWriter::new(file);
+                    }
+                    Err(error) => tracing::error!(%error, "the access log's old file stays"),
+                },
             }
             next = entries.try_recv().ok();
         }
@@ -197,7 +220,7 @@ pub(crate) fn line<'a>(session: &'a Session, error: Option<&Error>, ctx: &'a Ctx
         bytes_in: ctx.body_in,
         bytes_out: session.body_bytes_sent() as u64,
         retries: ctx.attempts.saturating_sub(1),
-        request_id: text("x-request-id"),
+        request_id: ctx.request_id.as_ref().and_then(|id| id.to_str().ok()),
         trace_id: text("traceparent").and_then(trace_id),
         error: error.map(|error| error.etype().as_str().to_owned()),
     }

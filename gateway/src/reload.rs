@@ -137,11 +137,16 @@ impl Worker {
         let snapshot = self.store.load();
         let current = &snapshot.state.loaded;
         match load(&self.path, Some(current)) {
-            // A rejected change that was taken back leaves nothing to say. Asked by a signal or the
-            // API, the same text is published again: the access log is opened anew.
-            Ok(next) if cause == Cause::File && next.digest == current.digest => {
+            Ok(next) if next.digest == current.digest => {
+                // A rejected change that was taken back leaves nothing to say.
                 if next.degraded.is_empty() {
                     self.forget_error();
+                }
+                // Whoever rotates logs asks with an unchanged configuration.
+                if let Some(log) =
+                    snapshot.state.access_log.as_ref().filter(|_| cause != Cause::File)
+                {
+                    log.reopen();
                 }
                 self.report("unchanged", &next.degraded, &next.warnings)
             }
@@ -152,7 +157,7 @@ impl Worker {
 
     fn publish(&mut self, snapshot: &tidegate_config::Snapshot<Serving>, next: Loaded) -> Report {
         let (degraded, warnings) = (next.degraded.clone(), next.warnings.clone());
-        let access_log = match self.open_log(&next.plan) {
+        let access_log = match self.open_log(&snapshot.state, &next.plan) {
             Ok(log) => log,
             Err(error) => {
                 tracing::error!(%error, "configuration rejected");
@@ -245,8 +250,14 @@ impl Worker {
         }
     }
 
-    fn open_log(&self, plan: &Plan) -> std::io::Result<Option<AccessLog>> {
-        plan.access_log.as_ref().map(|log| AccessLog::open(log, &self.metrics)).transpose()
+    /// The log of `plan`: the one in use, unless its target changed.
+    fn open_log(&self, current: &Serving, plan: &Plan) -> std::io::Result<Option<AccessLog>> {
+        let Some(config) = &plan.access_log else { return Ok(None) };
+        let open = current.access_log.as_ref().zip(current.plan().access_log.as_ref());
+        match open.filter(|(_, old)| old.target == config.target) {
+            Some((log, _)) => Ok(Some(log.with_sample(config.sample))),
+            None => AccessLog::open(config, &self.metrics).map(Some),
+        }
     }
 }
 

@@ -82,18 +82,21 @@ fn bracketed_ipv6(text: &str) -> Option<Ipv6Addr> {
     text.strip_prefix('[')?.strip_suffix(']')?.parse().ok()
 }
 
-/// A request's host in the form of a parsed [`HostPattern`], on the stack.
-pub(crate) struct RequestHost {
-    bytes: [u8; NAME_MAX],
-    length: usize,
+/// A request's host in the form of a parsed [`HostPattern`].
+#[expect(clippy::large_enum_variant, reason = "lives on the stack, to save the allocation")]
+pub(crate) enum RequestHost<'a> {
+    /// It was sent in that form, as nearly all are.
+    AsSent(&'a [u8]),
+    /// It had to be rewritten.
+    Rewritten { bytes: [u8; NAME_MAX], length: usize },
 }
 
-impl RequestHost {
+impl<'a> RequestHost<'a> {
     /// `None` for an authority that no pattern can equal: empty, too long, or malformed.
-    pub(crate) fn parse(authority: &str) -> Option<Self> {
+    pub(crate) fn parse(authority: &'a str) -> Option<Self> {
         let end = match authority.starts_with('[') {
             true => authority.find(']')? + 1,
-            false => authority.find(':').unwrap_or(authority.len()),
+            false => authority.bytes().position(|byte| byte == b':').unwrap_or(authority.len()),
         };
         let (host, port) = authority.split_at(end);
         let is_port = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
@@ -103,15 +106,19 @@ impl RequestHost {
         if host.starts_with('[') {
             return Self::of_address(bracketed_ipv6(host)?);
         }
-        let name = host.strip_suffix('.').unwrap_or(host);
-        let mut bytes = [0; NAME_MAX];
-        bytes.get_mut(..name.len())?.copy_from_slice(name.as_bytes());
-        bytes[..name.len()].make_ascii_lowercase();
-        (!name.is_empty()).then_some(RequestHost { bytes, length: name.len() })
+        let name = host.strip_suffix('.').unwrap_or(host).as_bytes();
+        match name.len() {
+            1..=NAME_MAX if name.iter().any(u8::is_ascii_uppercase) => Some(Self::lowered(name)),
+            1..=NAME_MAX => Some(RequestHost::AsSent(name)),
+            _ => None,
+        }
     }
 
     pub(crate) fn as_bytes(&self) -> &[u8] {
-        &self.bytes[..self.length]
+        match self {
+            RequestHost::AsSent(name) => name,
+            RequestHost::Rewritten { bytes, length } => &bytes[..*length],
+        }
     }
 
     /// What is behind each dot, longest first: the suffixes a wildcard may have.
@@ -122,12 +129,20 @@ impl RequestHost {
         dots.filter(|(dot, _)| *dot > 0).map(|(dot, _)| &name[dot + 1..])
     }
 
+    /// `name` has at most [`NAME_MAX`] bytes.
+    fn lowered(name: &[u8]) -> Self {
+        let mut bytes = [0; NAME_MAX];
+        bytes[..name.len()].copy_from_slice(name);
+        bytes[..name.len()].make_ascii_lowercase();
+        RequestHost::Rewritten { bytes, length: name.len() }
+    }
+
     fn of_address(address: Ipv6Addr) -> Option<Self> {
         let mut bytes = [0; NAME_MAX];
         let mut rest = &mut bytes[..];
         write!(rest, "[{address}]").ok()?;
         let length = NAME_MAX - rest.len();
-        Some(RequestHost { bytes, length })
+        Some(RequestHost::Rewritten { bytes, length })
     }
 }
 

@@ -1,17 +1,50 @@
 //! How many users a change moves.
-//!
-//! Counted over synthetic users instead of computed from the weights: a count takes salts, renamed
-//! variants and every rule of the split into account, and asks the same code that decides.
 
-use crate::{VariantId, VariantPolicy};
+use crate::{Point, Split, VariantId, VariantPolicy};
 
-/// The share of users, in `[0, 1]`, whose variant differs between `old` and `new`, counted over
-/// `keys` synthetic users (always the same ones).
+/// The share of users, in `[0, 1]`, whose variant differs between `old` and `new`.
 ///
 /// `same` says whether an old variant and a new one are the same thing, for example the same
-/// name. Only the splits and their salts are compared: synthetic users match no pin, and they are
-/// the same users whatever `bucket_by` says. With `keys` of 0 nobody moves.
+/// name. Only the splits and their salts are compared, as if every user had a key and matched no
+/// pin. Where both splits are intervals of one salt's line the share is exact; otherwise it is
+/// counted over `keys` synthetic users, always the same ones, by the code that decides (with
+/// `keys` of 0 nobody moves).
 pub fn moved_users(
+    old: &VariantPolicy,
+    new: &VariantPolicy,
+    same: impl Fn(VariantId, VariantId) -> bool,
+    keys: u32,
+) -> f64 {
+    match (old.split.intervals(), new.split.intervals()) {
+        (Some(before), Some(after)) if old.salt == new.salt => {
+            let ends = before.into_iter().chain(after).collect();
+            exactly(&old.split, &new.split, same, ends)
+        }
+        _ => counted(old, new, same, keys),
+    }
+}
+
+/// Adds up the stretches between any two `starts` of intervals, on which neither split changes.
+fn exactly(
+    old: &Split,
+    new: &Split,
+    same: impl Fn(VariantId, VariantId) -> bool,
+    mut starts: Vec<u64>,
+) -> f64 {
+    const END: u128 = 1 << 64;
+    starts.sort_unstable();
+    starts.dedup();
+    let ends = starts.iter().skip(1).map(|end| u128::from(*end)).chain([END]);
+    let moved: u128 = starts
+        .iter()
+        .zip(ends)
+        .filter(|(start, _)| !same(old.pick(Point(**start)), new.pick(Point(**start))))
+        .map(|(start, end)| end - u128::from(*start))
+        .sum();
+    moved as f64 / END as f64
+}
+
+fn counted(
     old: &VariantPolicy,
     new: &VariantPolicy,
     same: impl Fn(VariantId, VariantId) -> bool,

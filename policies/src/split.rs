@@ -131,6 +131,14 @@ impl Split {
         }
     }
 
+    /// Where its intervals start, if it is made of intervals alone.
+    pub(crate) fn intervals(&self) -> Option<[u64; 3]> {
+        match self.middle {
+            Middle::One(_) => Some([0, self.left_end, self.right_start.saturating_add(1)]),
+            Middle::Rendezvous(_) => None,
+        }
+    }
+
     /// The share of points that `variant` serves, in `[0, 1]`.
     pub fn share(&self, variant: VariantId) -> f64 {
         let weight = self.weights.get(usize::from(variant.0)).copied().unwrap_or(0);

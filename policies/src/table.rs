@@ -63,7 +63,7 @@ impl RouteTable {
             .or_else(|| self.find_by_path(&self.any_host, request))
     }
 
-    fn find_by_host(&self, host: &RequestHost, request: &Request<'_>) -> Option<RouteId> {
+    fn find_by_host(&self, host: &RequestHost<'_>, request: &Request<'_>) -> Option<RouteId> {
         let exact = self.exact_hosts.get(host.as_bytes());
         let suffixes = host.suffixes().filter(|suffix| suffix.len() <= self.longest_wildcard);
         let wildcards = suffixes.filter_map(|suffix| self.wildcards.get(suffix));

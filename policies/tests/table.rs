@@ -163,7 +163,7 @@ fn more_conditions_come_first_and_failing_ones_fall_through() {
     let mut method = route(&[], "/a");
     method.methods = vec![Method::POST, Method::PUT];
     let table = RouteTable::build([
-        route(&[], "/"),
+        route(&[], "/a"),
         parameter,
         one_header,
         two_headers,

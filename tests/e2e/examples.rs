@@ -75,9 +75,10 @@ async fn serve(example: &Path) -> Result<()> {
     let from = example.parent().context("no directory")?;
     let mut origins = BTreeMap::new();
     let mut routes = Vec::new();
+    let includes = parse(example)?.get("include").is_some();
     for file in files(from)? {
         let mut document = parse(&file)?;
-        if file != example && document.get("listeners").is_some() {
+        if file != example && (!includes || document.get("listeners").is_some()) {
             continue;
         }
         replace_addresses(&mut document, &mut origins).await?;
@@ -87,11 +88,10 @@ async fn serve(example: &Path) -> Result<()> {
         fs::write(target, serde_yaml::to_string(&document)?)?;
     }
     let main = copy.path().join(example.file_name().context("no name")?);
-    let included = parse(&main)?.get("include").is_some();
     let own: Vec<_> = parse(&main)?["routes"].as_array().cloned().unwrap_or_default();
     let gateway = Gateway::start_at(&main).await?;
     let listener = parse(&main)?["listeners"][0]["name"].as_str().unwrap_or_default().to_owned();
-    let routes = if included { routes } else { own };
+    let routes = if includes { routes } else { own };
     ensure!(!routes.is_empty(), "no routes");
     for route in &routes {
         let call = matching_call(gateway.address(&listener), &route["match"])?;

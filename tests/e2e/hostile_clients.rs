@@ -96,7 +96,6 @@ async fn framing_that_two_parsers_could_read_in_two_ways_is_400() -> Result<()> 
         "Content-Length: 99999999999999999999999\r\n",
         "Transfer-Encoding: chunked, gzip\r\n",
         "Transfer-Encoding: xchunked\r\n",
-        "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
     ];
     refused(&framings.map(|framing| {
         (format!("POST / HTTP/1.1\r\nHost: a\r\n{framing}\r\n5\r\nabcde\r\n0\r\n\r\n"), 400)
@@ -132,7 +131,11 @@ async fn odd_framing_is_refused_or_made_plain() -> Result<()> {
     let requests = [
         length("Content-Length: 5\r\nContent-Length: 5"),
         length("Content-Length: 5, 5"),
-        length("Content-Length: 05"),
+        chunks("5\r\nabcde\r\n0\r\n\r\n").replacen(
+            "\r\n\r\n",
+            "\r\nTransfer-Encoding: chunked\r\n\r\n",
+            1,
+        ),
         chunks("5;name=\"value\"\r\nabcde\r\n0\r\n\r\n"),
         chunks("5;a\nb\r\nabcde\r\n0\r\n\r\n"),
         chunks("5;a\0b\r\nabcde\r\n0\r\n\r\n"),
@@ -140,24 +143,34 @@ async fn odd_framing_is_refused_or_made_plain() -> Result<()> {
         chunks("005\r\nabcde\r\n000\r\n\r\n"),
         chunks("5\r\nabcde\r\n0\r\nX-Trailer: junk\r\n\r\n"),
     ];
+    let mut wrong = Vec::new();
     for request in requests {
-        let origin = RawOrigin::answering("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await?;
-        let gateway = Gateway::start(&Config::single(origin.address()).yaml()).await?;
-        let answer = RawClient::exchange(gateway.web(), &request).await.context(request.clone())?;
-        if answer.status == 200 {
-            let sent = eventually("it arrived", async || origin.received().pop()).await?;
-            let sent = String::from_utf8_lossy(&sent).to_lowercase();
-            let plain = sent.matches("content-length: 5\r\n").count() == 1
-                && sent.matches("content-length").count() == 1
-                && sent.ends_with("\r\n\r\nabcde");
-            let chunked = sent.matches("transfer-encoding: chunked\r\n").count() == 1
-                && !sent.contains("content-length")
-                && sent.ends_with("\r\n\r\n5\r\nabcde\r\n0\r\n\r\n");
-            assert!(plain || chunked, "{request:?} became {sent:?}");
-        } else {
-            assert_eq!(answer.status, 400, "{request:?}");
-            assert_eq!(origin.received().len(), 0, "{request:?}");
+        if let Err(error) = plain_or_refused(&request).await {
+            wrong.push(format!("{request:?}: {error:#}"));
         }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    Ok(())
+}
+
+async fn plain_or_refused(request: &str) -> Result<()> {
+    let origin = RawOrigin::answering("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await?;
+    let mut gateway = Gateway::start(&Config::single(origin.address()).yaml()).await?;
+    let answer = RawClient::exchange(gateway.web(), request).await?;
+    gateway.healthy()?;
+    if answer.status == 200 {
+        let sent = eventually("it arrived", async || origin.received().pop()).await?;
+        let sent = String::from_utf8_lossy(&sent).to_lowercase();
+        let plain = sent.matches("content-length: 5\r\n").count() == 1
+            && sent.matches("content-length").count() == 1
+            && sent.ends_with("\r\n\r\nabcde");
+        let chunked = sent.matches("transfer-encoding: chunked\r\n").count() == 1
+            && !sent.contains("content-length")
+            && sent.ends_with("\r\n\r\n5\r\nabcde\r\n0\r\n\r\n");
+        ensure!(plain || chunked, "became {sent:?}");
+    } else {
+        ensure!(answer.status == 400, "{}", answer.status);
+        ensure!(origin.received().is_empty(), "refused, and sent on as well");
     }
     Ok(())
 }

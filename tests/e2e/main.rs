@@ -14,3 +14,4 @@ mod pins;
 mod reload;
 mod shutdown;
 mod split;
+mod upstreams;

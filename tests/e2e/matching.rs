@@ -287,6 +287,22 @@ async fn httproute_rewrite_path_prefix() -> Result<()> {
     gateway.stop().await
 }
 
+/// Clients that take the gateway for a forward proxy send the whole URL; origins get the path
+/// alone (RFC 9112 §3.2.1).
+#[tokio::test]
+async fn a_target_in_absolute_form_is_the_same_request() -> Result<()> {
+    let origin = Origin::start("v1").await?;
+    let gateway = routes(&origin, &[("a", "{ hosts: [a.example], path: { prefix: /a } }")]).await?;
+    let request = "GET http://a.example/a/b?c=d HTTP/1.1\r\nHost: a.example\r\n\r\n";
+    let answer = RawClient::exchange(gateway.web(), request).await?;
+    assert_eq!((answer.status, answer.header("x-route")), (200, "a"));
+    assert_eq!(origin.last().uri.to_string(), "/a/b?c=d");
+    assert_eq!(origin.last().header("host"), "a.example");
+    let other = request.replace("Host: a.example", "Host: b.example");
+    assert_eq!(RawClient::exchange(gateway.web(), other).await?.status, 400);
+    gateway.stop().await
+}
+
 #[tokio::test]
 async fn no_route_is_404_and_counted() -> Result<()> {
     let origin = Origin::start("v1").await?;

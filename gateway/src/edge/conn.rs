@@ -5,7 +5,7 @@
 //! body. It keeps no read buffer: pingora's parser brings its own.
 
 use super::{
-    head::{HeadCounter, TooLarge},
+    head::{BadHead, HeadCounter},
     watch::{Phase, Watch},
 };
 use async_trait::async_trait;
@@ -95,7 +95,7 @@ impl Conn {
         self.watch.register(cx.waker());
         match self.watch.phase() {
             // The end of the stream, as if the client had closed.
-            Phase::Idle if self.watch.draining() || self.watch.overdue() => Poll::Ready(Ok(())),
+            Phase::Idle if self.watch.unwanted() || self.watch.overdue() => Poll::Ready(Ok(())),
             Phase::Head if self.watch.overdue() => {
                 Poll::Ready(Err(self.refuse(ErrorKind::TimedOut, TIMEOUT)))
             }
@@ -118,9 +118,13 @@ impl Conn {
         if self.watch.phase() == Phase::Idle {
             self.watch.enter(Phase::Head, Some(HEAD_TIME));
         }
-        self.head.count(bytes).map_err(|too_large| match too_large {
-            TooLarge::Target => self.refuse(ErrorKind::InvalidData, TARGET_TOO_LONG),
-            TooLarge::Fields => self.refuse(ErrorKind::InvalidData, FIELDS_TOO_LARGE),
+        self.head.count(bytes).map_err(|bad| {
+            let response = match bad {
+                BadHead::LongTarget => TARGET_TOO_LONG,
+                BadHead::LargeFields => FIELDS_TOO_LARGE,
+                BadHead::RequestLine => BAD,
+            };
+            self.refuse(ErrorKind::InvalidData, response)
         })
     }
 

@@ -14,11 +14,14 @@ pub(crate) const MAX_TARGET: usize = 16 * 1024;
 
 /// What is wrong with a head that is still arriving.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum TooLarge {
-    /// The request line: 414.
-    Target,
-    /// The header fields: 431.
-    Fields,
+pub(crate) enum BadHead {
+    /// The request line is too long: 414.
+    LongTarget,
+    /// The header fields are too large or too many: 431.
+    LargeFields,
+    /// The request line has a control character or not just two spaces: 400. pingora would
+    /// percent-encode these and go on with another target than the client sent.
+    RequestLine,
 }
 
 /// Counts one head.
@@ -26,6 +29,8 @@ pub(crate) enum TooLarge {
 pub(crate) struct HeadCounter {
     bytes: usize,
     lines: usize,
+    /// Spaces in the request line.
+    spaces: usize,
     /// Bytes of the current line, without the CR before its LF.
     line: usize,
     done: bool,
@@ -43,15 +48,22 @@ impl HeadCounter {
     }
 
     /// Counts `chunk`; whatever follows the empty line is body and not counted.
-    pub(crate) fn count(&mut self, chunk: &[u8]) -> Result<(), TooLarge> {
+    pub(crate) fn count(&mut self, chunk: &[u8]) -> Result<(), BadHead> {
         self.bytes = self.bytes.saturating_add(chunk.len());
         if self.done {
             return Ok(());
         }
         let mut start = 0;
         for end in memchr::memchr_iter(b'\n', chunk) {
-            self.line += content(&chunk[start..end]);
+            let piece = content(&chunk[start..end]);
+            if self.lines == 0 {
+                self.request_line(piece)?;
+            }
+            self.line += piece.len();
             start = end + 1;
+            if self.lines == 0 && self.line > 0 && self.spaces != 2 {
+                return Err(BadHead::RequestLine);
+            }
             // Empty lines before the request line are allowed (RFC 9112 §2.2).
             if self.line == 0 && self.lines > 0 {
                 self.done = true;
@@ -62,23 +74,39 @@ impl HeadCounter {
         }
         if self.done {
             let fields = self.lines - 1;
-            return if fields > MAX_FIELDS { Err(TooLarge::Fields) } else { Ok(()) };
+            return if fields > MAX_FIELDS { Err(BadHead::LargeFields) } else { Ok(()) };
         }
-        self.line += content(&chunk[start..]);
+        let rest = content(&chunk[start..]);
+        if self.lines == 0 {
+            self.request_line(rest)?;
+        }
+        self.line += rest.len();
         // Room for the method and the version beside the target.
         if self.lines == 0 && self.line > MAX_TARGET + 64 {
-            return Err(TooLarge::Target);
+            return Err(BadHead::LongTarget);
         }
-        if self.lines > MAX_FIELDS + 1 {
-            return Err(TooLarge::Fields);
+        if self.lines > MAX_FIELDS + 1 || self.bytes > MAX_HEAD {
+            return Err(BadHead::LargeFields);
         }
-        if self.bytes > MAX_HEAD { Err(TooLarge::Fields) } else { Ok(()) }
+        Ok(())
+    }
+
+    /// Looks at a piece of the request line: `METHOD SP target SP version` (RFC 9112 §3).
+    fn request_line(&mut self, piece: &[u8]) -> Result<(), BadHead> {
+        for &byte in piece {
+            match byte {
+                b' ' => self.spaces += 1,
+                0..b' ' | 0x7f => return Err(BadHead::RequestLine),
+                _ => {}
+            }
+        }
+        Ok(())
     }
 }
 
-/// The length of a piece of a line, without the CR that may end it.
-fn content(piece: &[u8]) -> usize {
-    piece.strip_suffix(b"\r").unwrap_or(piece).len()
+/// A piece of a line, without the CR that may end it.
+fn content(piece: &[u8]) -> &[u8] {
+    piece.strip_suffix(b"\r").unwrap_or(piece)
 }
 
 #[cfg(test)]
@@ -98,19 +126,33 @@ mod tests {
     #[test]
     fn long_targets_and_many_fields_are_told_apart() {
         let target = [b"GET /".to_vec(), vec![b'a'; MAX_TARGET + 100]].concat();
-        assert_eq!(HeadCounter::default().count(&target), Err(TooLarge::Target));
+        assert_eq!(HeadCounter::default().count(&target), Err(BadHead::LongTarget));
 
         let mut head = HeadCounter::default();
         assert_eq!(head.count(b"GET / HTTP/1.1\r\n"), Ok(()));
         assert_eq!(head.count(&b"a: b\r\n".repeat(MAX_FIELDS)), Ok(()));
-        assert_eq!(head.count(b"a: b\r\n"), Err(TooLarge::Fields));
+        assert_eq!(head.count(b"a: b\r\n"), Err(BadHead::LargeFields));
 
         let whole = [b"GET / HTTP/1.1\r\n", &b"a: b\r\n".repeat(300)[..], b"\r\n"].concat();
-        assert_eq!(HeadCounter::default().count(&whole), Err(TooLarge::Fields));
+        assert_eq!(HeadCounter::default().count(&whole), Err(BadHead::LargeFields));
 
         let mut head = HeadCounter::default();
         assert_eq!(head.count(b"GET / HTTP/1.1\r\na: "), Ok(()));
-        assert_eq!(head.count(&vec![b'b'; MAX_HEAD]), Err(TooLarge::Fields));
+        assert_eq!(head.count(&vec![b'b'; MAX_HEAD]), Err(BadHead::LargeFields));
+    }
+
+    #[test]
+    fn a_request_line_is_three_words() {
+        let count = |bytes: &[u8]| HeadCounter::default().count(bytes);
+        for line in
+            ["GET /a\0b HTTP/1.1\r\n", "GET /a b HTTP/1.1\r\n", "GET /\r\n", "GET /\t HTTP/1.1"]
+        {
+            assert_eq!(count(line.as_bytes()), Err(BadHead::RequestLine), "{line:?}");
+        }
+        let mut head = HeadCounter::default();
+        for byte in b"GET /%20 HTTP/1.1\r\nx: a b c\0\r\n" {
+            assert_eq!(head.count(&[*byte]), Ok(()));
+        }
     }
 
     #[test]

@@ -18,6 +18,10 @@ use std::{
 /// How often deadlines are looked at.
 const SWEEP: Duration = Duration::from_millis(100);
 
+/// How long idle connections stay when the gateway goes away: a request that is on its way to one
+/// still gets its answer, and `connection: close` with it.
+const IDLE_GRACE: Duration = Duration::from_millis(250);
+
 /// No deadline.
 const NEVER: u64 = u64::MAX;
 
@@ -111,9 +115,14 @@ impl Watch {
         }
     }
 
-    /// Whether the gateway is going away, so that idle connections close.
+    /// Whether the gateway is going away, so that this exchange is the connection's last.
     pub(crate) fn draining(&self) -> bool {
-        self.drain.started()
+        self.drain.idle_end.load(Ordering::Relaxed) != NEVER
+    }
+
+    /// Whether idle connections close.
+    pub(crate) fn unwanted(&self) -> bool {
+        self.drain.unwanted()
     }
 
     pub(crate) fn register(&self, waker: &Waker) {
@@ -125,7 +134,8 @@ impl Watch {
 #[derive(Debug)]
 pub(crate) struct Drain {
     epoch: Instant,
-    started: AtomicBool,
+    /// When idle connections close, in milliseconds since the epoch.
+    idle_end: AtomicU64,
     open: AtomicUsize,
     watches: Mutex<Vec<Weak<Watch>>>,
 }
@@ -134,7 +144,7 @@ impl Drain {
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
             epoch: Instant::now(),
-            started: AtomicBool::new(false),
+            idle_end: AtomicU64::new(NEVER),
             open: AtomicUsize::new(0),
             watches: Mutex::default(),
         })
@@ -161,17 +171,9 @@ impl Drain {
         self.open.load(Ordering::Acquire)
     }
 
-    /// Whether [`Drain::start`] was called.
-    pub(crate) fn started(&self) -> bool {
-        self.started.load(Ordering::Relaxed)
-    }
-
-    /// From now on a connection closes when it has no request.
+    /// From now on a connection closes after the request it has, or soon if it has none.
     pub(crate) fn start(&self) {
-        self.started.store(true, Ordering::SeqCst);
-        for watch in self.lock().iter().filter_map(Weak::upgrade) {
-            watch.waker.wake();
-        }
+        self.idle_end.store(self.after(Some(IDLE_GRACE)), Ordering::Relaxed);
     }
 
     /// Wakes overdue connections, for ever.
@@ -184,13 +186,17 @@ impl Drain {
                 let Some(watch) = watch.upgrade() else { return false };
                 let due = watch.deadline.load(Ordering::Relaxed) <= now
                     || watch.write_deadline.load(Ordering::Relaxed) <= now
-                    || (self.started() && watch.phase() == Phase::Idle);
+                    || (self.unwanted() && watch.phase() == Phase::Idle);
                 if due {
                     watch.waker.wake();
                 }
                 true
             });
         }
+    }
+
+    fn unwanted(&self) -> bool {
+        self.idle_end.load(Ordering::Relaxed) <= self.now()
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Weak<Watch>>> {

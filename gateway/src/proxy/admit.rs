@@ -38,6 +38,7 @@ pub(crate) fn admit(session: &Session, ctx: &mut Ctx) -> Result<(), Refusal> {
     check_head(head, raw.as_deref())?;
     let request = view(head, client);
     check_host(head, request.host)?;
+    check_framing(&head.headers)?;
 
     let snapshot = std::sync::Arc::clone(&ctx.snapshot);
     let plan = snapshot.state.plan();
@@ -72,7 +73,7 @@ fn lacks_id(route: &Route, request: &Request<'_>) -> Option<u16> {
     u16::try_from(source).ok().filter(|_| !found)
 }
 
-/// An issued id as it is written into the cookie.
+/// A random id as it is written into cookies and headers.
 pub(crate) fn id_text(id: u128) -> String {
     format!("{id:032x}")
 }
@@ -136,17 +137,26 @@ fn check_head(head: &RequestHeader, raw: Option<&[u8]>) -> Result<(), Refusal> {
     if too_large || head.headers.len() > limits::MAX_FIELDS {
         return Err(refusal(431, Rejection::FieldsTooLarge, "the header fields are too large"));
     }
-    let asterisk = head.raw_path() == b"*";
-    if asterisk && head.method != Method::OPTIONS {
-        return Err(refusal(400, Rejection::BadRequest, "`*` is for OPTIONS only"));
-    }
-    if !asterisk && !head.uri.path().starts_with('/') {
+    if !is_target(head) {
         return Err(refusal(400, Rejection::BadRequest, "the request target is no path"));
     }
     if has_dot_segment(head.uri.path()) {
         return Err(refusal(400, Rejection::BadRequest, "the path has a `.` or `..` segment"));
     }
     Ok(())
+}
+
+/// Whether the target is a path, an `http` URL, or the `*` of OPTIONS (RFC 9112 §3.2).
+fn is_target(head: &RequestHeader) -> bool {
+    let begins = |raw: &[u8], scheme: &[u8]| {
+        raw.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme))
+    };
+    match head.raw_path() {
+        [b'/', ..] => true,
+        b"*" => head.method == Method::OPTIONS,
+        // pingora has compared the URL's host with the Host field.
+        raw => begins(raw, b"http://") || begins(raw, b"https://"),
+    }
 }
 
 /// Whether a segment of `path` is `.` or `..`, as written or percent-encoded. A gateway that
@@ -177,9 +187,12 @@ fn strip_dot(bytes: &[u8]) -> Option<&[u8]> {
 /// what is no authority.
 fn check_host(head: &RequestHeader, host: &str) -> Result<(), Refusal> {
     const BAD: Refusal = refusal(400, Rejection::BadRequest, "the host is missing or malformed");
+    let given = head.headers.contains_key(header::HOST);
+    if !given && head.version != Version::HTTP_10 {
+        return Err(BAD);
+    }
     if host.is_empty() {
-        let may_lack = head.version == Version::HTTP_10 && !head.headers.contains_key(header::HOST);
-        return if may_lack { Ok(()) } else { Err(BAD) };
+        return if given { Err(BAD) } else { Ok(()) };
     }
     let (name, port) = match host.strip_prefix('[') {
         Some(rest) => rest.split_once(']').ok_or(BAD)?,
@@ -187,11 +200,30 @@ fn check_host(head: &RequestHeader, host: &str) -> Result<(), Refusal> {
     };
     let port_digits = port.strip_prefix(':').unwrap_or(port);
     let port_ok = (port.is_empty() || port.starts_with(':'))
-        && port_digits.len() <= 5
-        && port_digits.bytes().all(|byte| byte.is_ascii_digit());
+        && port_digits.bytes().all(|byte| byte.is_ascii_digit())
+        && (port_digits.is_empty() || port_digits.parse::<u16>().is_ok());
     let name_ok = !name.is_empty()
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~:%".contains(&b));
     if port_ok && name_ok { Ok(()) } else { Err(BAD) }
+}
+
+/// Refuses what pingora takes and another parser could read differently: a repeated framing field,
+/// a list of equal lengths, a coding before `chunked`.
+fn check_framing(headers: &HeaderMap) -> Result<(), Refusal> {
+    const BAD: Refusal = refusal(400, Rejection::BadRequest, "the framing is ambiguous");
+    if let Some(coding) = headers.get(header::TRANSFER_ENCODING) {
+        let chunked = coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked");
+        let once = headers.get_all(header::TRANSFER_ENCODING).iter().nth(1).is_none();
+        return if chunked && once { Ok(()) } else { Err(BAD) };
+    }
+    if let Some(length) = headers.get(header::CONTENT_LENGTH) {
+        // No leading zero either: there are parsers that take it for octal.
+        let text = length.as_bytes();
+        let digits = text == b"0" || !text.starts_with(b"0") && text.iter().all(u8::is_ascii_digit);
+        let once = headers.get_all(header::CONTENT_LENGTH).iter().nth(1).is_none();
+        return if digits && once { Ok(()) } else { Err(BAD) };
+    }
+    Ok(())
 }
 
 /// Refuses a body that says beforehand that it is too large.

@@ -7,6 +7,7 @@ use crate::{
     serving::{Serving, ServingRoute, ServingVariant},
     upstream::Lease,
 };
+use http::HeaderValue;
 use pingora_error::{Error, ErrorSource};
 use pingora_proxy::Session;
 use std::{
@@ -38,6 +39,8 @@ pub(crate) struct Ctx {
     pub(crate) last_outcome: Option<Outcome>,
     /// A new id for a client without one, as a cookie's value.
     pub(crate) issued: Option<u128>,
+    /// `x-request-id`: the client's, or a new one.
+    pub(crate) request_id: Option<HeaderValue>,
     pub(crate) body_in: u64,
     /// Until the response's head came.
     pub(crate) upstream_time: Option<Duration>,
@@ -76,6 +79,7 @@ impl Ctx {
             last_endpoint: None,
             last_outcome: None,
             issued: None,
+            request_id: None,
             body_in: 0,
             upstream_time: None,
         }

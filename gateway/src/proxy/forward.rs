@@ -3,7 +3,7 @@
 //! pingora has already taken the hop-by-hop fields away. What a client says of itself in forwarding
 //! headers is believed only from `trusted_proxies`; everybody else's is replaced.
 
-use super::{Ctx, connection};
+use super::{Ctx, admit::id_text, connection};
 use http::{HeaderName, HeaderValue, header};
 use pingora_error::{ErrorType, OrErr, Result};
 use pingora_http::RequestHeader;
@@ -12,18 +12,28 @@ use tidegate_config::plan::{HeaderOps, Rewrite};
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 /// Header names that only this gateway uses.
 pub(super) const INTERNAL_PREFIX: &str = "x-tidegate-";
 
 const HTTP: HeaderValue = HeaderValue::from_static("http");
 
+/// Longer ids are replaced: they are stored by everybody who handles the request.
+const MAX_REQUEST_ID: usize = 128;
+
 /// Changes `upstream`, a copy of the client's request.
-pub(super) fn prepare(session: &Session, upstream: &mut RequestHeader, ctx: &Ctx) -> Result<()> {
+pub(super) fn prepare(
+    session: &Session,
+    upstream: &mut RequestHeader,
+    ctx: &mut Ctx,
+) -> Result<()> {
     if !ctx.trusted {
         strip_claims(upstream);
     }
     set_forwarded(session, upstream)?;
+    set_request_id(upstream, ctx)?;
+    make_origin_form(upstream);
     let Some((route, _)) = ctx.route() else { return Ok(()) };
     if let Some(rewrite) = &route.rewrite {
         rewrite_path(upstream, rewrite)?;
@@ -65,6 +75,32 @@ fn set_forwarded(session: &Session, upstream: &mut RequestHeader) -> Result<()> 
         }
     }
     Ok(())
+}
+
+/// Takes the scheme and host out of a target that has them: origins expect a path (RFC 9112 §3.2).
+fn make_origin_form(upstream: &mut RequestHeader) {
+    if matches!(upstream.raw_path(), [b'/' | b'*', ..]) {
+        return;
+    }
+    // The URI is the path and query already; setting it drops the raw target.
+    upstream.set_uri(upstream.uri.clone());
+}
+
+/// Gives the request an id that the access log and every service behind share.
+fn set_request_id(upstream: &mut RequestHeader, ctx: &mut Ctx) -> Result<()> {
+    if let Some(id) = upstream.headers.get(REQUEST_ID) {
+        if !id.is_empty() && id.len() <= MAX_REQUEST_ID && id.to_str().is_ok() {
+            ctx.request_id = Some(id.clone());
+            return Ok(());
+        }
+    }
+    if ctx.request_id.is_none() {
+        ctx.request_id = HeaderValue::from_str(&id_text(rand::random())).ok();
+    }
+    match &ctx.request_id {
+        Some(id) => upstream.insert_header(REQUEST_ID, id.clone()),
+        None => Ok(()),
+    }
 }
 
 /// Replaces the prefix that the route matched.

@@ -32,21 +32,18 @@ pub(super) fn broken(
     if error.retry() {
         ctx.attempt = None;
     } else {
-        let outcome = outcome(session, ctx, &error);
+        let outcome = outcome(session, &error);
         ctx.end_attempt(outcome);
     }
     error
 }
 
-fn outcome(session: &Session, ctx: &Ctx, error: &Error) -> Outcome {
+fn outcome(session: &Session, error: &Error) -> Outcome {
+    // An exchange expires while it waits for the upstream; a slow client is another matter.
     let expired = connection(session).is_some_and(|conn| conn.watch().expired());
     match (error.esource(), error.etype()) {
-        (Downstream, _) if !expired => Outcome::ClientAborted,
-        (Downstream, _) => match &ctx.attempt {
-            // The rest of the response was too slow for the route, or for its client.
-            Some(attempt) if attempt.responded => Outcome::Success,
-            _ => Outcome::Timeout,
-        },
+        (Downstream, _) if expired => Outcome::Timeout,
+        (Downstream, _) => Outcome::ClientAborted,
         (_, ReadTimedout | WriteTimedout) => Outcome::Timeout,
         _ => Outcome::Reset,
     }

@@ -12,8 +12,11 @@ const VARIANT: HeaderName = HeaderName::from_static("x-tidegate-variant");
 
 /// Fields of one connection that must not reach the next (RFC 9110 §7.6.1); pingora itself writes
 /// `connection` and `transfer-encoding`.
-const HOP_BY_HOP: [HeaderName; 2] =
-    [HeaderName::from_static("keep-alive"), HeaderName::from_static("proxy-connection")];
+const HOP_BY_HOP: [HeaderName; 3] = [
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    header::PROXY_AUTHENTICATE,
+];
 
 /// Fields that `Connection` cannot nominate away: an upgrade's own, and the framing.
 const KEPT: [HeaderName; 3] = [header::UPGRADE, header::CONTENT_LENGTH, header::TRANSFER_ENCODING];

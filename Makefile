@@ -43,6 +43,6 @@ fuzz: ## each fuzz target for FUZZ_SECONDS (20)
 
 bench: ## lookups and splits, instruction counts, CPU time against a bare pingora proxy
 	@scripts/deps.sh build bench
-	cargo bench --locked --package tidegate-benches
+	cargo bench --locked --profile dist --package tidegate-benches
 	cargo run --locked --profile dist --package tidegate-benches --bin instructions
 	scripts/proxy-cost.sh

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs each fuzz target for some seconds, from its seeds (fuzz/seeds/TARGET).
+# Runs each fuzz target for some seconds, from its seeds (fuzz/corpus/TARGET).
 #
 # usage: scripts/fuzz.sh SECONDS
 #
@@ -18,8 +18,10 @@ for target in $targets; do
     corpus=target/fuzz-corpus/$target
     mkdir -p "$corpus"
     seeds=()
-    if [ -d "fuzz/seeds/$target" ]; then seeds=("fuzz/seeds/$target"); fi
+    if [ -d "fuzz/corpus/$target" ]; then seeds=("fuzz/corpus/$target"); fi
     # One input may take 5 s and 1 GiB at most.
     cargo fuzz run --sanitizer none "$target" "$corpus" ${seeds[@]+"${seeds[@]}"} -- \
-        -max_total_time="$seconds" -timeout=5 -rss_limit_mb=1024 -print_final_stats=1
+        -max_total_time="$seconds" -timeout=5 -rss_limit_mb=1024 -print_final_stats=1 2>&1 |
+        # All but a line for each new input, and a dictionary to recommend.
+        grep -vE '^#[0-9]+|^"|^INFO|NEW_FUNC|^WARNING: Failed to find function|ecommended dictionary'
 done

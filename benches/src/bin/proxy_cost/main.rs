@@ -47,10 +47,10 @@ struct Options {
     #[arg(long)]
     null: bool,
     /// How often each of the two takes its turn
-    #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u32).range(1..=100))]
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
     /// How long a turn is, in seconds
-    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=60))]
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=60))]
     seconds: u64,
     /// Keep-alive connections to the proxy
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1000))]
@@ -73,6 +73,7 @@ fn main() -> anyhow::Result<()> {
 
 fn measure(options: &Options) -> anyhow::Result<Report> {
     let cpus = Cpus::two()?;
+    warn_of_company();
     let directory = tempfile::tempdir()?;
     let origin = Origin::start(directory.path(), &cpus)?;
     let load = Load::prepare(directory.path(), &cpus, options.connections)?;
@@ -100,6 +101,15 @@ fn measure(options: &Options) -> anyhow::Result<Report> {
         rounds.push(Round { bare: bare.turn(&load, turn)?, other: other.turn(&load, turn)? });
     }
     Ok(Report { other: other.name(), limit: LIMIT, rounds })
+}
+
+/// Many short rounds cancel other work on the machine out, but only so far.
+fn warn_of_company() {
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let last_minute = load.split(' ').next().and_then(|number| number.parse::<f64>().ok());
+    if last_minute.is_some_and(|load| load > 1.0) {
+        eprintln!("the machine is busy (load average {}): expect noise", load.trim());
+    }
 }
 
 /// The program called `name` that was built with this one.

@@ -13,7 +13,9 @@ use std::{
     },
     time::SystemTime,
 };
-use tidegate_config::{Diagnostic, Failure, Loaded, Plan, Snapshot, Store, Watcher, load};
+use tidegate_config::{
+    Diagnostic, Failure, Loaded, Plan, Severity, Snapshot, Store, Watcher, load,
+};
 use tokio::sync::oneshot;
 
 /// Requests to reload that may wait; a further one finds its wish already queued.
@@ -206,7 +208,8 @@ impl Worker {
     }
 
     fn reject(&mut self, cause: Cause, failure: &Failure) -> Report {
-        let errors: Vec<_> = failure.diagnostics.iter().map(Diagnostic::json).collect();
+        let errors = failure.diagnostics.iter().filter(|one| one.severity == Severity::Error);
+        let errors: Vec<_> = errors.map(Diagnostic::json).collect();
         if let Some(watcher) = &self.watcher {
             watcher.set_paths(failure.watched.clone());
         }

@@ -28,6 +28,9 @@ use tokio::{
     sync::watch,
 };
 
+/// Idle upstream connections kept for each thread: as many as one upstream may use by default.
+const KEPT_CONNECTIONS: usize = 1024;
+
 /// How long a start waits for the first look-up of names.
 const FIRST_RESOLUTION: Duration = Duration::from_secs(3);
 
@@ -223,11 +226,12 @@ async fn resolve_first(serving: &Serving) {
 }
 
 fn http_proxy(gateway: Gateway, threads: usize) -> HttpProxy<Gateway> {
-    let mut conf = ServerConf::default();
-    conf.threads = threads;
-    conf.max_retries = MAX_ATTEMPTS;
-    // Idle upstream connections kept, over all threads: as many as one upstream may use by default.
-    conf.upstream_keepalive_pool_size = 1024;
+    let conf = ServerConf {
+        threads,
+        max_retries: MAX_ATTEMPTS,
+        upstream_keepalive_pool_size: KEPT_CONNECTIONS,
+        ..ServerConf::default()
+    };
     let mut proxy = HttpProxy::new(gateway, Arc::new(conf));
     proxy.handle_init_modules();
     proxy

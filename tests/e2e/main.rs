@@ -3,6 +3,7 @@ mod access_log;
 mod admin;
 mod cli;
 mod curl;
+mod demo;
 mod examples;
 mod failures;
 mod harness;

@@ -218,9 +218,9 @@ pub(crate) fn finish(session: &mut Session, error: Option<&Error>, ctx: &mut Ctx
         let code = status.map_or(Code::Aborted, |status| Code::Class((status / 100) as u8));
         variant.metrics.request(code, ctx.started.elapsed().as_secs_f64());
     }
-    if let Some(log) = &ctx.serving().access_log {
-        if access_log::wanted(log, ctx) {
-            log.write(&access_log::line(session, error, ctx));
-        }
+    if let Some(log) = &ctx.serving().access_log
+        && access_log::wanted(log, ctx)
+    {
+        log.write(&access_log::line(session, error, ctx));
     }
 }

@@ -69,10 +69,10 @@ fn set_forwarded(session: &Session, upstream: &mut RequestHeader) -> Result<()> 
     if !upstream.headers.contains_key(FORWARDED_PROTO) {
         upstream.insert_header(FORWARDED_PROTO, HTTP)?;
     }
-    if !upstream.headers.contains_key(FORWARDED_HOST) {
-        if let Some(host) = upstream.headers.get(header::HOST).cloned() {
-            upstream.insert_header(FORWARDED_HOST, host)?;
-        }
+    if !upstream.headers.contains_key(FORWARDED_HOST)
+        && let Some(host) = upstream.headers.get(header::HOST).cloned()
+    {
+        upstream.insert_header(FORWARDED_HOST, host)?;
     }
     Ok(())
 }
@@ -88,11 +88,13 @@ fn make_origin_form(upstream: &mut RequestHeader) {
 
 /// Gives the request an id that the access log and every service behind share.
 fn set_request_id(upstream: &mut RequestHeader, ctx: &mut Ctx) -> Result<()> {
-    if let Some(id) = upstream.headers.get(REQUEST_ID) {
-        if !id.is_empty() && id.len() <= MAX_REQUEST_ID && id.to_str().is_ok() {
-            ctx.request_id = Some(id.clone());
-            return Ok(());
-        }
+    if let Some(id) = upstream.headers.get(REQUEST_ID)
+        && !id.is_empty()
+        && id.len() <= MAX_REQUEST_ID
+        && id.to_str().is_ok()
+    {
+        ctx.request_id = Some(id.clone());
+        return Ok(());
     }
     if ctx.request_id.is_none() {
         ctx.request_id = HeaderValue::from_str(&id_text(rand::random())).ok();

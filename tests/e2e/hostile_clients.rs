@@ -362,6 +362,24 @@ async fn pipelined_requests_are_answered_in_order() -> Result<()> {
     still_serves(gateway).await
 }
 
+/// The head of a request may come in any pieces, some of them with the request before it.
+#[tokio::test]
+async fn a_pipelined_head_may_come_in_pieces() -> Result<()> {
+    let origin = Origin::start("v1").await?;
+    let gateway = Gateway::start(&Config::single(origin.address()).yaml()).await?;
+    let first = "POST /0 HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody";
+    let second = "GET /1 HTTP/1.1\r\nHost: a\r\nx-note: a b c d\r\n\r\n";
+    for cut in 1..second.len() {
+        let mut client = RawClient::connect(gateway.web()).await?;
+        client.send(format!("{first}{}", &second[..cut])).await?;
+        assert_eq!(client.response(SOON).await?.json()?["path"], "/0", "cut at {cut}");
+        client.send(second[cut..].to_owned()).await?;
+        let answer = client.response(SOON).await.with_context(|| format!("cut at {cut}"))?;
+        assert_eq!((answer.status, &answer.json()?["path"]), (200, &"/1".into()), "cut at {cut}");
+    }
+    still_serves(gateway).await
+}
+
 #[tokio::test]
 async fn two_hundred_silent_connections_hold_up_nobody() -> Result<()> {
     let origin = Origin::start("v1").await?;

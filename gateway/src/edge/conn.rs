@@ -57,6 +57,10 @@ pub(crate) struct Conn {
     peer_value: HeaderValue,
     watch: Arc<Watch>,
     head: HeadCounter,
+    /// Bytes given to the parser since the request began.
+    given: u64,
+    /// The request began with the first of them, and not with bytes read before.
+    aligned: bool,
     out: Vec<u8>,
     /// How much of `out` is already on the wire.
     sent: usize,
@@ -69,7 +73,8 @@ impl Conn {
         let peer_value =
             HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("unknown"));
         let head = HeadCounter::default();
-        Self { tcp, peer, peer_value, watch, head, out: Vec::new(), sent: 0 }
+        let (given, aligned, out, sent) = (0, true, Vec::new(), 0);
+        Self { tcp, peer, peer_value, watch, head, given, aligned, out, sent }
     }
 
     /// The address of whoever is connected, an IPv4 address mapped into IPv6 as IPv4.
@@ -88,7 +93,10 @@ impl Conn {
 
     /// Gets ready for the next request.
     pub(crate) fn next_request(&mut self) {
-        self.head = HeadCounter::default();
+        // A client may pipeline: the parser then holds the beginning of the next request.
+        self.aligned = self.aligned && self.watch.request_length() == Some(self.given);
+        self.given = 0;
+        self.head = if self.aligned { HeadCounter::default() } else { HeadCounter::midway() };
         self.watch.enter(Phase::Idle, Some(IDLE_TIME));
     }
 
@@ -110,6 +118,7 @@ impl Conn {
 
     /// Looks at the bytes of a head on their way to the parser.
     fn inspect(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.given = self.given.saturating_add(bytes.len() as u64);
         if self.watch.phase() == Phase::Exchange {
             return Ok(());
         }

@@ -37,6 +37,12 @@ pub(crate) struct HeadCounter {
 }
 
 impl HeadCounter {
+    /// For a head of which some bytes may have come together with the request before it: what is
+    /// seen of it need not begin with the request line.
+    pub(crate) fn midway() -> Self {
+        Self { lines: 1, ..Self::default() }
+    }
+
     /// Whether anything has arrived.
     pub(crate) fn started(&self) -> bool {
         self.bytes > 0
@@ -153,6 +159,17 @@ mod tests {
         for byte in b"GET /%20 HTTP/1.1\r\nx: a b c\0\r\n" {
             assert_eq!(head.count(&[*byte]), Ok(()));
         }
+    }
+
+    #[test]
+    fn the_rest_of_a_head_is_no_request_line() {
+        let mut head = HeadCounter::midway();
+        assert_eq!(head.count(b"1.1\r\nhost: a\r\n\r\n"), Ok(()));
+        assert!(head.done());
+        assert_eq!(
+            HeadCounter::midway().count(&b"a: b\r\n".repeat(300)),
+            Err(BadHead::LargeFields)
+        );
     }
 
     #[test]

@@ -47,6 +47,8 @@ pub(crate) struct Watch {
     write_deadline: AtomicU64,
     /// The deadline of an exchange has passed.
     expired: AtomicBool,
+    /// Bytes of the request, head and body, where its head says how many these are.
+    request_length: AtomicU64,
     /// The client was refused while it may still be sending.
     refused: AtomicBool,
     waker: AtomicWaker,
@@ -101,6 +103,16 @@ impl Watch {
     /// Whether the client was refused while it may still be sending.
     pub(crate) fn refused(&self) -> bool {
         self.refused.load(Ordering::Relaxed)
+    }
+
+    /// Notes how long the request is; `None` where only its chunks tell.
+    pub(crate) fn set_request_length(&self, length: Option<u64>) {
+        self.request_length.store(length.unwrap_or(NEVER), Ordering::Relaxed);
+    }
+
+    /// How long the request is, if that is known.
+    pub(crate) fn request_length(&self) -> Option<u64> {
+        Some(self.request_length.load(Ordering::Relaxed)).filter(|length| *length != NEVER)
     }
 
     /// A write made no progress: gives the client `limit`, counted from the first such write.
@@ -165,6 +177,7 @@ impl Drain {
             deadline: AtomicU64::new(self.after(Some(limit))),
             write_deadline: AtomicU64::new(NEVER),
             expired: AtomicBool::new(false),
+            request_length: AtomicU64::new(NEVER),
             refused: AtomicBool::new(false),
             waker: AtomicWaker::new(),
             drain: Arc::clone(self),

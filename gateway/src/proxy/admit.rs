@@ -35,6 +35,10 @@ pub(crate) fn admit(session: &Session, ctx: &mut Ctx) -> Result<(), Refusal> {
     ctx.client = client;
 
     let raw = session.as_http1().map(|http1| http1.get_headers_raw_bytes());
+    if let Some(conn) = connection(session) {
+        let length = raw.as_ref().and_then(|raw| request_length(&head.headers, raw.len()));
+        conn.watch().set_request_length(length);
+    }
     check_head(head, raw.as_deref())?;
     let request = view(head, client);
     check_host(head, request.host)?;
@@ -73,9 +77,20 @@ fn lacks_id(route: &Route, request: &Request<'_>) -> Option<u16> {
     u16::try_from(source).ok().filter(|_| !found)
 }
 
-/// A random id as it is written into cookies and headers.
-pub(crate) fn id_text(id: u128) -> String {
-    format!("{id:032x}")
+/// A random id as it is written into cookies and headers: 32 hex digits.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct IdText([u8; 32]);
+
+pub(crate) fn id_text(id: u128) -> IdText {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digit = |place: usize| DIGITS[(id >> (4 * (31 - place)) & 0xf) as usize];
+    IdText(std::array::from_fn(digit))
+}
+
+impl IdText {
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
 }
 
 /// What decisions may look at.
@@ -226,6 +241,18 @@ fn check_framing(headers: &HeaderMap) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// Bytes of the whole request.
+fn request_length(headers: &HeaderMap, head: usize) -> Option<u64> {
+    if headers.contains_key(header::TRANSFER_ENCODING) {
+        return None;
+    }
+    let body = match headers.get(header::CONTENT_LENGTH) {
+        Some(length) => length.to_str().ok()?.parse::<u64>().ok()?,
+        None => 0,
+    };
+    body.checked_add(head as u64)
+}
+
 /// Refuses a body that says beforehand that it is too large.
 fn check_length(headers: &HeaderMap, max: u64) -> Result<(), Refusal> {
     let length = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
@@ -260,6 +287,13 @@ mod tests {
         assert_eq!(client([10, 0, 0, 1], &["198.51.100.7, garbage, 10.2.2.2"]), "10.2.2.2");
         assert_eq!(client([10, 0, 0, 1], &["[2001:db8::1]"]), "2001:db8::1");
         assert_eq!(client([10, 0, 0, 1], &[]), "10.0.0.1");
+    }
+
+    #[test]
+    fn ids_are_hex() {
+        for id in [0, 1, 0xdead_beef, u128::MAX, 1 << 124] {
+            assert_eq!(id_text(id).as_bytes(), format!("{id:032x}").as_bytes());
+        }
     }
 
     #[test]

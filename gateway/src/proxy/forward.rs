@@ -10,10 +10,11 @@ use pingora_http::RequestHeader;
 use pingora_proxy::Session;
 use tidegate_config::plan::{HeaderOps, Rewrite};
 
-const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+// As text: pingora copies the bytes of any other kind of name.
+const FORWARDED_FOR: &str = "x-forwarded-for";
+const FORWARDED_HOST: &str = "x-forwarded-host";
+const REQUEST_ID: &str = "x-request-id";
+const FORWARDED_PROTO: &str = "x-forwarded-proto";
 /// Header names that only this gateway uses.
 pub(super) const INTERNAL_PREFIX: &str = "x-tidegate-";
 
@@ -97,7 +98,7 @@ fn set_request_id(upstream: &mut RequestHeader, ctx: &mut Ctx) -> Result<()> {
         return Ok(());
     }
     if ctx.request_id.is_none() {
-        ctx.request_id = HeaderValue::from_str(&id_text(rand::random())).ok();
+        ctx.request_id = HeaderValue::from_bytes(id_text(rand::random()).as_bytes()).ok();
     }
     match &ctx.request_id {
         Some(id) => upstream.insert_header(REQUEST_ID, id.clone()),

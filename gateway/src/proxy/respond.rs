@@ -102,6 +102,7 @@ pub(super) fn prepare(response: &mut ResponseHeader, ctx: &Ctx) -> Result<()> {
 fn set_cookie(issue: &IssueCookie, id: u128) -> String {
     let IssueCookie { name, max_age, .. } = issue;
     let (id, seconds) = (id_text(id), max_age.as_secs());
+    let id = String::from_utf8_lossy(id.as_bytes());
     format!("{name}={id}; Max-Age={seconds}; Path=/; HttpOnly; SameSite=Lax")
 }
 

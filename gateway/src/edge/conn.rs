@@ -160,59 +160,47 @@ impl Conn {
         }
     }
 
+    /// Writes what is held, then as much of `more` as the socket takes; how much of that was taken.
     fn poll_drain(&mut self, cx: &mut Context<'_>, more: &[u8]) -> Poll<io::Result<usize>> {
         loop {
-            let held = &self.out[self.sent..];
-            let written = match (held.is_empty(), more.is_empty()) {
-                (true, true) => return Poll::Ready(Ok(0)),
-                (true, false) => return self.poll_socket(cx, &[IoSlice::new(more)]),
-                (false, _) => {
-                    let slices = [IoSlice::new(held), IoSlice::new(more)];
-                    let poll = poll_write(&mut self.tcp, &self.watch, cx, &slices);
-                    ready!(poll)?
-                }
-            };
-            let left = self.out.len() - self.sent;
-            if written < left {
+            let held = self.out.len() - self.sent;
+            if held == 0 && more.is_empty() {
+                return Poll::Ready(Ok(0));
+            }
+            let written = ready!(self.poll_socket(cx, more))?;
+            if written < held {
                 self.sent += written;
                 continue;
             }
             self.out.clear();
             self.sent = 0;
-            if written > left {
-                return Poll::Ready(Ok(written - left));
+            if written > held {
+                return Poll::Ready(Ok(written - held));
             }
         }
     }
 
-    fn poll_socket(
-        &mut self,
-        cx: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        poll_write(&mut self.tcp, &self.watch, cx, slices)
-    }
-}
-
-fn poll_write(
-    tcp: &mut TcpStream,
-    watch: &Watch,
-    cx: &mut Context<'_>,
-    slices: &[IoSlice<'_>],
-) -> Poll<io::Result<usize>> {
-    match Pin::new(tcp).poll_write_vectored(cx, slices) {
-        Poll::Ready(Ok(0)) => Poll::Ready(Err(ErrorKind::WriteZero.into())),
-        Poll::Ready(done) => {
-            watch.write_progressed();
-            Poll::Ready(done)
-        }
-        Poll::Pending if watch.write_stalled(WRITE_TIME) => Poll::Ready(Err(io::Error::new(
-            ErrorKind::TimedOut,
-            "the client does not take its response",
-        ))),
-        Poll::Pending => {
-            watch.register(cx.waker());
-            Poll::Pending
+    /// One system call for what is held and `more`.
+    fn poll_socket(&mut self, cx: &mut Context<'_>, more: &[u8]) -> Poll<io::Result<usize>> {
+        let held = &self.out[self.sent..];
+        let tcp = Pin::new(&mut self.tcp);
+        let polled = match (held, more) {
+            (one, []) | ([], one) => tcp.poll_write(cx, one),
+            (held, more) => tcp.poll_write_vectored(cx, &[IoSlice::new(held), IoSlice::new(more)]),
+        };
+        match polled {
+            Poll::Ready(Ok(0)) => Poll::Ready(Err(ErrorKind::WriteZero.into())),
+            Poll::Ready(done) => {
+                self.watch.write_progressed();
+                Poll::Ready(done)
+            }
+            Poll::Pending if self.watch.write_stalled(WRITE_TIME) => Poll::Ready(Err(
+                io::Error::new(ErrorKind::TimedOut, "the client does not take its response"),
+            )),
+            Poll::Pending => {
+                self.watch.register(cx.waker());
+                Poll::Pending
+            }
         }
     }
 }

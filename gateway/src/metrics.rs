@@ -5,7 +5,11 @@ use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry,
 };
-use std::{collections::HashSet, sync::Mutex, sync::PoisonError};
+use std::{
+    collections::HashSet,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 use tidegate_config::Plan;
 
 /// Upper bounds in seconds: 0.5 ms to 30 s, about 2.5 apart, with the usual objectives
@@ -112,9 +116,11 @@ pub(crate) struct VariantMetrics {
 }
 
 impl VariantMetrics {
-    pub(crate) fn request(&self, code: Code, seconds: f64) {
+    pub(crate) fn request(&self, code: Code, duration: Option<Duration>) {
         self.requests[code.index()].inc();
-        self.duration.observe(seconds);
+        if let Some(duration) = duration {
+            self.duration.observe(duration.as_secs_f64());
+        }
     }
 
     pub(crate) fn attempt(&self, outcome: Outcome) {

@@ -3,7 +3,7 @@
 //! Whatever asks for it (a changed file, SIGHUP, the admin API), the same thread reads the files,
 //! compiles the whole, and publishes a new generation, or keeps the old one and says why.
 
-use crate::{access_log::AccessLog, metrics::Metrics, serving::Serving};
+use crate::{access_log::AccessLog, metrics::Metrics, serving::Serving, upstream::resolve_first};
 use serde::Serialize;
 use std::{
     path::PathBuf,
@@ -16,7 +16,7 @@ use std::{
 use tidegate_config::{
     Diagnostic, Failure, Loaded, Plan, Severity, Snapshot, Store, Watcher, load,
 };
-use tokio::sync::oneshot;
+use tokio::{runtime::Handle, sync::oneshot};
 
 /// Requests to reload that may wait; a further one finds its wish already queued.
 const QUEUE: usize = 64;
@@ -71,6 +71,8 @@ struct Worker {
     watcher: Option<Watcher>,
     /// What listens now, whatever the files say.
     running: Plan,
+    /// Where look-ups of names run.
+    runtime: Handle,
     /// Digest of the files that were rejected last: the same error is reported once.
     rejected: Option<u64>,
 }
@@ -84,7 +86,7 @@ impl Reloader {
         path: PathBuf,
         store: Arc<Store<Serving>>,
         metrics: Arc<Metrics>,
-        runtime: tokio::runtime::Handle,
+        runtime: Handle,
     ) -> std::io::Result<Self> {
         let (queue, requests) = sync_channel(QUEUE);
         let status = Arc::new(Mutex::new(Status {
@@ -99,9 +101,10 @@ impl Reloader {
             .inspect_err(|error| tracing::warn!(%error, "cannot watch the configuration's files"))
             .ok();
         let running = snapshot.state.plan().clone();
-        let mut worker = Worker { path, store, metrics, status, watcher, running, rejected: None };
+        let mut worker =
+            Worker { path, store, metrics, status, watcher, running, runtime, rejected: None };
         std::thread::Builder::new().name("reload".into()).spawn(move || {
-            // New upstreams start look-ups there.
+            let runtime = worker.runtime.clone();
             let _runtime = runtime.enter();
             worker.work(&requests);
         })?;
@@ -168,6 +171,7 @@ impl Worker {
         };
         let watched = next.watched.clone();
         let serving = Serving::new(next, Some(&snapshot.state), &self.metrics, access_log);
+        self.runtime.block_on(resolve_first(&serving.pools));
         let restart = restart_needed(&self.running, serving.plan());
         let generation = match self.store.publish(snapshot.generation, serving) {
             Ok(generation) => generation,

@@ -8,7 +8,7 @@ use crate::{
     proxy::{Gateway, MAX_ATTEMPTS},
     reload::{Cause, Reloader},
     serving::Serving,
-    upstream::resolve_once,
+    upstream::resolve_first,
 };
 use pingora_core::server::configuration::ServerConf;
 use pingora_proxy::HttpProxy;
@@ -30,9 +30,6 @@ use tokio::{
 
 /// Idle upstream connections kept for each thread: as many as one upstream may use by default.
 const KEPT_CONNECTIONS: usize = 1024;
-
-/// How long a start waits for the first look-up of names.
-const FIRST_RESOLUTION: Duration = Duration::from_secs(3);
 
 /// How often a drain looks whether it is done.
 const DRAIN_TICK: Duration = Duration::from_millis(20);
@@ -98,7 +95,7 @@ impl Server {
             let _control = control.enter();
             Serving::new(loaded, None, &metrics, access_log)
         };
-        control.block_on(resolve_first(&serving));
+        control.block_on(resolve_first(&serving.pools));
         metrics.adopt(serving.plan(), 1);
         let store = Arc::new(Store::new(serving));
         let reloader = {
@@ -217,12 +214,6 @@ async fn reload_on_hangup(reloader: Reloader) {
     while hangup.recv().await.is_some() {
         reloader.request(Cause::Signal);
     }
-}
-
-/// Gives names a chance to be known before the first request.
-async fn resolve_first(serving: &Serving) {
-    let all = serving.pools.iter().map(|pool| resolve_once(pool));
-    let _ = tokio::time::timeout(FIRST_RESOLUTION, futures_util::future::join_all(all)).await;
 }
 
 fn http_proxy(gateway: Gateway, threads: usize) -> HttpProxy<Gateway> {

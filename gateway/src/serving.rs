@@ -121,8 +121,8 @@ fn pools(plan: &Plan, previous: Option<&Serving>) -> Vec<Arc<Pool>> {
         .collect();
     let pool = |upstream: &tidegate_config::plan::Upstream| match old.get(&upstream.name) {
         Some(pool) if pool.config() == upstream => Arc::clone(pool),
-        _ => {
-            let pool = Pool::new(upstream.clone());
+        previous => {
+            let pool = Pool::new(upstream.clone(), previous.map(|pool| &***pool));
             keep_resolving(&pool);
             pool
         }

@@ -177,9 +177,21 @@ async fn the_route_timeout_ends_a_body_that_never_ends() -> Result<()> {
     // The head was sent; all that can be done is to cut the body short.
     assert!(gateway.get("/").send().await.is_err());
     assert!(begin.elapsed() < PROMPT, "{:?}", begin.elapsed());
-    // Which outcome is not said: whether upstream or client was slow cannot be told.
-    gateway.counts(ATTEMPTS, &[("variant", "stable")], 1.0).await?;
+    gateway.counts(ATTEMPTS, &outcome("stable", "timeout"), 1.0).await?;
     gateway.counts("tidegate_requests_in_flight", &[], 0.0).await?;
+    gateway.stop().await
+}
+
+#[tokio::test]
+async fn a_slow_upload_is_not_the_variants_failure() -> Result<()> {
+    let origin = Origin::start("v1").await?;
+    let config = Config::single(origin.address()).also("timeout: 500ms");
+    let gateway = Gateway::start(&config.yaml()).await?;
+    let mut client = RawClient::connect(gateway.web()).await?;
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nabc").await?;
+    assert_eq!(client.response(PROMPT).await?.status, 408);
+    gateway.counts(ATTEMPTS, &outcome("stable", "client_aborted"), 1.0).await?;
+    gateway.counts(ATTEMPTS, &outcome("stable", "timeout"), 0.0).await?;
     gateway.stop().await
 }
 

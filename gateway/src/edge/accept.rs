@@ -78,10 +78,17 @@ where
         }
     }
     // Whoever is in the backlog was told that the connection stands: closing now would reset it.
-    while let Some(Ok((tcp, peer))) = futures_util::FutureExt::now_or_never(listener.accept()) {
-        start(tcp, peer, &app, &drain, &shutdown);
+    let listener = listener.into_std()?;
+    loop {
+        match listener.accept() {
+            Ok((tcp, peer)) => {
+                tcp.set_nonblocking(true)?;
+                start(TcpStream::from_std(tcp)?, peer, &app, &drain, &shutdown);
+            }
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            Err(_) => return Ok(()),
+        }
     }
-    Ok(())
 }
 
 fn start<A>(

@@ -28,6 +28,7 @@ use std::{
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
     net::TcpStream,
+    runtime::Handle,
 };
 
 /// For a request's head, in total.
@@ -39,7 +40,7 @@ pub(crate) const IDLE_TIME: Duration = Duration::from_secs(75);
 /// For a client to take some bytes of its response.
 const WRITE_TIME: Duration = Duration::from_secs(60);
 
-/// After a refusal, for the client to read it: closing a socket with unread input resets the
+/// For a client that may still be sending to read its answer: closing a socket with unread input resets the
 /// connection, and the reset can overtake the answer.
 const LINGER_TIME: Duration = Duration::from_secs(1);
 
@@ -52,7 +53,8 @@ const WRITE_BUFFER: usize = 4096;
 /// A client's connection.
 #[derive(Debug)]
 pub(crate) struct Conn {
-    tcp: TcpStream,
+    /// There until it is dropped.
+    tcp: Option<TcpStream>,
     peer: SocketAddr,
     peer_value: HeaderValue,
     watch: Arc<Watch>,
@@ -74,6 +76,7 @@ impl Conn {
             HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("unknown"));
         let head = HeadCounter::default();
         let (given, aligned, out, sent) = (0, true, Vec::new(), 0);
+        let tcp = Some(tcp);
         Self { tcp, peer, peer_value, watch, head, given, aligned, out, sent }
     }
 
@@ -144,19 +147,37 @@ impl Conn {
     fn refuse(&mut self, rejection: Rejection, response: &'static [u8]) -> io::Error {
         self.watch.reject(rejection);
         self.watch.refuse();
-        let _ = self.tcp.try_write(response);
+        if let Some(tcp) = &self.tcp {
+            let _ = tcp.try_write(response);
+        }
         io::Error::new(ErrorKind::InvalidData, "refused by the limits of a request's head")
     }
 
-    /// Throws away what the client still sends, within limits.
-    async fn linger(&mut self) {
-        let mut scratch = [0; 4096];
-        let mut left = LINGER_BYTES;
-        while left > 0 {
-            match self.tcp.read(&mut scratch).await {
-                Ok(0) | Err(_) => return,
-                Ok(read) => left = left.saturating_sub(read),
-            }
+    /// Whether the client may be sending something that nobody has read.
+    fn has_unread(&self) -> bool {
+        match self.watch.phase() {
+            _ if self.watch.refused() => true,
+            Phase::Idle => false,
+            Phase::Head => self.head.started(),
+            Phase::Exchange => !self.request_complete(),
+        }
+    }
+
+    /// All bytes of the request, as its head counts them, were given to the parser.
+    fn request_complete(&self) -> bool {
+        self.watch.request_length().is_some_and(|length| self.aligned && self.given >= length)
+    }
+
+    /// After its request a client sends nothing, or the next request. Such bytes stay in the socket:
+    /// a byte taken out would be one that the parser holds, and nobody would look at the deadline
+    /// or at the client's end any more.
+    fn poll_beyond(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Some(tcp) = &self.tcp else { return Poll::Ready(Err(ErrorKind::NotConnected.into())) };
+        let mut byte = [0];
+        match tcp.poll_peek(cx, &mut ReadBuf::new(&mut byte)) {
+            Poll::Ready(Ok(0)) => Poll::Ready(Ok(())),
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Ready(Ok(_)) | Poll::Pending => self.nothing_to_read(cx),
         }
     }
 
@@ -183,7 +204,10 @@ impl Conn {
     /// One system call for what is held and `more`.
     fn poll_socket(&mut self, cx: &mut Context<'_>, more: &[u8]) -> Poll<io::Result<usize>> {
         let held = &self.out[self.sent..];
-        let tcp = Pin::new(&mut self.tcp);
+        let Some(tcp) = &mut self.tcp else {
+            return Poll::Ready(Err(ErrorKind::NotConnected.into()));
+        };
+        let tcp = Pin::new(tcp);
         let polled = match (held, more) {
             (one, []) | ([], one) => tcp.poll_write(cx, one),
             (held, more) => tcp.poll_write_vectored(cx, &[IoSlice::new(held), IoSlice::new(more)]),
@@ -222,8 +246,14 @@ impl AsyncRead for Conn {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.watch.phase() == Phase::Exchange && self.request_complete() {
+            return self.poll_beyond(cx);
+        }
         let before = buf.filled().len();
-        match Pin::new(&mut self.tcp).poll_read(cx, buf) {
+        let Some(tcp) = &mut self.tcp else {
+            return Poll::Ready(Err(ErrorKind::NotConnected.into()));
+        };
+        match Pin::new(tcp).poll_read(cx, buf) {
             Poll::Ready(Ok(())) => Poll::Ready(self.inspect(&buf.filled()[before..])),
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
             Poll::Pending => self.nothing_to_read(cx),
@@ -245,33 +275,60 @@ impl AsyncWrite for Conn {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.poll_drain(cx, &[]))?;
-        Pin::new(&mut self.tcp).poll_flush(cx)
+        self.poll_drain(cx, &[]).map_ok(|_| ())
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_drain(cx, &[]))?;
-        Pin::new(&mut self.tcp).poll_shutdown(cx)
+        match &mut self.tcp {
+            Some(tcp) => Pin::new(tcp).poll_shutdown(cx),
+            None => Poll::Ready(Ok(())),
+        }
     }
 }
 
 #[async_trait]
 impl Shutdown for Conn {
     async fn shutdown(&mut self) {
-        let _ = AsyncWriteExt::shutdown(self).await;
-        let by_parser = !self.watch.refused() && self.watch.phase() == Phase::Head;
-        if by_parser {
+        if !self.watch.refused() && self.watch.phase() == Phase::Head {
+            // The parser refused it, and has said so.
             self.watch.reject(Rejection::BadRequest);
         }
-        if by_parser || self.watch.refused() {
-            let _ = tokio::time::timeout(LINGER_TIME, self.linger()).await;
+        let _ = AsyncWriteExt::shutdown(self).await;
+    }
+}
+
+/// A connection that closes while its client may still be sending lingers.
+impl Drop for Conn {
+    fn drop(&mut self) {
+        if !self.has_unread() {
+            return;
+        }
+        if let (Some(tcp), Ok(runtime)) = (self.tcp.take(), Handle::try_current()) {
+            runtime.spawn(linger(tcp, Arc::clone(&self.watch)));
         }
     }
 }
 
+/// Says that nothing more comes, and throws away what the client still sends, within limits. The
+/// watch keeps the process from ending before that.
+async fn linger(mut tcp: TcpStream, _watch: Arc<Watch>) {
+    let discard = async {
+        let _ = tcp.shutdown().await;
+        let (mut scratch, mut left) = ([0; 4096], LINGER_BYTES);
+        while let Ok(read @ 1..) = tcp.read(&mut scratch).await {
+            left = left.saturating_sub(read);
+            if left == 0 {
+                return;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(LINGER_TIME, discard).await;
+}
+
 impl UniqueID for Conn {
     fn id(&self) -> UniqueIDType {
-        self.tcp.as_raw_fd()
+        self.tcp.as_ref().map_or(-1, AsRawFd::as_raw_fd)
     }
 }
 

@@ -34,13 +34,15 @@ pub(crate) struct HeadCounter {
     /// Bytes of the current line, without the CR before its LF.
     line: usize,
     done: bool,
+    /// Lines that may be no fields: the rest of a request line.
+    slack: usize,
 }
 
 impl HeadCounter {
     /// For a head of which some bytes may have come together with the request before it: what is
     /// seen of it need not begin with the request line.
     pub(crate) fn midway() -> Self {
-        Self { lines: 1, ..Self::default() }
+        Self { lines: 1, slack: 1, ..Self::default() }
     }
 
     /// Whether anything has arrived.
@@ -80,7 +82,11 @@ impl HeadCounter {
         }
         if self.done {
             let fields = self.lines - 1;
-            return if fields > MAX_FIELDS { Err(BadHead::LargeFields) } else { Ok(()) };
+            return if fields > MAX_FIELDS + self.slack {
+                Err(BadHead::LargeFields)
+            } else {
+                Ok(())
+            };
         }
         let rest = content(&chunk[start..]);
         if self.lines == 0 {
@@ -91,7 +97,7 @@ impl HeadCounter {
         if self.lines == 0 && self.line > MAX_TARGET + 64 {
             return Err(BadHead::LongTarget);
         }
-        if self.lines > MAX_FIELDS + 1 || self.bytes > MAX_HEAD {
+        if self.lines > MAX_FIELDS + 1 + self.slack || self.bytes > MAX_HEAD {
             return Err(BadHead::LargeFields);
         }
         Ok(())

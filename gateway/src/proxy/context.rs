@@ -35,6 +35,8 @@ pub(crate) struct Ctx {
     /// The attempt under way.
     pub(crate) attempt: Option<Attempt>,
     pub(crate) attempts: u32,
+    /// The variant that serves was tried again after a kept connection had turned out closed.
+    pub(crate) retried_stale: bool,
     pub(crate) last_endpoint: Option<SocketAddr>,
     pub(crate) last_outcome: Option<Outcome>,
     /// A new id for a client without one, as a cookie's value.
@@ -60,6 +62,8 @@ pub(crate) struct Chosen {
 pub(crate) struct Attempt {
     pub(crate) lease: Lease,
     pub(crate) dispatched: Instant,
+    /// The request was sent to its end.
+    pub(crate) sent: bool,
     /// A final response's head came.
     pub(crate) responded: bool,
 }
@@ -76,6 +80,7 @@ impl Ctx {
             refused: false,
             attempt: None,
             attempts: 0,
+            retried_stale: false,
             last_endpoint: None,
             last_outcome: None,
             issued: None,
@@ -125,6 +130,7 @@ impl Ctx {
         if let Some(chosen) = &mut self.chosen {
             chosen.serving = fallback;
         }
+        self.retried_stale = false;
         self.enter_variant();
         true
     }
@@ -134,6 +140,7 @@ impl Ctx {
         self.body_in = 0;
         if let Some(attempt) = &mut self.attempt {
             attempt.dispatched = Instant::now();
+            attempt.sent = false;
         }
     }
 
@@ -181,9 +188,13 @@ pub(crate) fn set_deadline(session: &Session, ctx: &Ctx) {
 
 /// The request is sent to its end: gives the upstream its time for the response's head, within the
 /// route's time.
-pub(crate) fn set_response_deadline(session: &Session, ctx: &Ctx) {
+pub(crate) fn set_response_deadline(session: &Session, ctx: &mut Ctx) {
     let left = time_left(ctx);
-    let Some(attempt) = ctx.attempt.as_ref().filter(|attempt| !attempt.responded) else { return };
+    let Some(attempt) = &mut ctx.attempt else { return };
+    attempt.sent = true;
+    if attempt.responded {
+        return;
+    }
     let response = attempt.lease.response_time();
     if let Some(conn) = connection(session) {
         conn.watch().expire_in(Some(left.map_or(response, |left| left.min(response))));
@@ -216,7 +227,9 @@ pub(crate) fn finish(session: &mut Session, error: Option<&Error>, ctx: &mut Ctx
     }
     if let Some((_, variant)) = ctx.variant() {
         let code = status.map_or(Code::Aborted, |status| Code::Class((status / 100) as u8));
-        variant.metrics.request(code, ctx.started.elapsed().as_secs_f64());
+        // How long a stream lived says nothing about latency.
+        let timed = Some(ctx.started.elapsed()).filter(|_| !session.was_upgraded());
+        variant.metrics.request(code, timed);
     }
     if let Some(log) = &ctx.serving().access_log
         && access_log::wanted(log, ctx)

@@ -19,7 +19,8 @@ pub(super) fn dispatch(ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
                 let peer = lease.peer();
                 ctx.attempts += 1;
                 ctx.last_endpoint = Some(lease.address());
-                ctx.attempt = Some(Attempt { lease, dispatched: Instant::now(), responded: false });
+                let dispatched = Instant::now();
+                ctx.attempt = Some(Attempt { lease, dispatched, sent: false, responded: false });
                 return Ok(peer);
             }
             Err(why) => {

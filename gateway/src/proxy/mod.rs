@@ -99,7 +99,8 @@ impl ProxyHttp for Gateway {
         ctx: &mut Ctx,
     ) -> Result<()> {
         ctx.body_in += body.as_ref().map_or(0, |body| body.len() as u64);
-        if ctx.body_in > ctx.max_body() {
+        // What an upgraded connection carries is no body.
+        if ctx.body_in > ctx.max_body() && !session.was_upgraded() {
             return Err(Error::explain(
                 ErrorType::HTTPStatus(413),
                 "the request body is too large",
@@ -123,11 +124,11 @@ impl ProxyHttp for Gateway {
 
     async fn response_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         response: &mut ResponseHeader,
         ctx: &mut Ctx,
     ) -> Result<()> {
-        respond::prepare(response, ctx)
+        respond::prepare(session, response, ctx)
     }
 
     fn fail_to_connect(

@@ -11,6 +11,7 @@ use pingora_error::{
         WriteTimedout,
     },
 };
+use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 
 /// An attempt broke after its connection was made.
@@ -23,27 +24,35 @@ pub(super) fn broken(
     let started = session.response_written().is_some();
     let repeatable =
         session.req_header().method.is_idempotent() && !session.as_ref().retry_buffer_truncated();
-    if started || !repeatable {
+    if started || !repeatable || ctx.retried_stale {
         error.set_retry(false);
     } else {
-        // A kept connection that the upstream had closed: as if it had never been tried.
+        // A kept connection that the upstream had closed: as if it had never been tried, but once
+        // for each variant. A service that breaks connections has to be seen.
         error.retry.decide_reuse(reused);
     }
     if error.retry() {
+        ctx.retried_stale = true;
         ctx.attempt = None;
     } else {
-        let outcome = outcome(session, &error);
+        let outcome = outcome(session, ctx, &error);
         ctx.end_attempt(outcome);
     }
     error
 }
 
-fn outcome(session: &Session, error: &Error) -> Outcome {
-    // An exchange expires while it waits for the upstream; a slow client is another matter.
+fn outcome(session: &Session, ctx: &Ctx, error: &Error) -> Outcome {
     let expired = connection(session).is_some_and(|conn| conn.watch().expired());
+    // Until the request is sent to its end, the exchange waits for the client.
+    let sent = ctx.attempt.as_ref().is_some_and(|attempt| attempt.sent);
+    let failed =
+        session.response_written().is_some_and(|response| response.status.is_server_error());
     match (error.esource(), error.etype()) {
-        (Downstream, _) if expired => Outcome::Timeout,
+        (Downstream, _) if expired && sent => Outcome::Timeout,
+        // The client left in the middle of it, but the variant had failed already.
+        (Downstream, _) if failed => Outcome::ServerError,
         (Downstream, _) => Outcome::ClientAborted,
+        (_, ReadTimedout) if !sent => Outcome::ClientAborted,
         (_, ReadTimedout | WriteTimedout) => Outcome::Timeout,
         _ => Outcome::Reset,
     }
@@ -51,14 +60,16 @@ fn outcome(session: &Session, error: &Error) -> Outcome {
 
 /// Answers a request that cannot be served; 0 when there is nobody to answer.
 pub(super) async fn answer(session: &mut Session, ctx: &Ctx, error: &Error) -> u16 {
-    if session.response_written().is_some_and(|response| !response.status.is_informational()) {
+    let answered = |response: &ResponseHeader| !response.status.is_informational();
+    if session.was_upgraded() || session.response_written().is_some_and(answered) {
         return 0;
     }
     let expired = connection(session).is_some_and(|conn| conn.watch().expired());
-    let (status, mut why) = status(error, expired);
-    if status == 503 && ctx.last_outcome == Some(Outcome::Overloaded) {
-        why = "the upstream is at its limit";
-    }
+    let (status, why) = match (status(error, expired), ctx.last_outcome) {
+        ((503, _), Some(Outcome::Overloaded)) => (503, "the upstream is at its limit"),
+        ((504, _), Some(Outcome::ClientAborted)) => (408, "the request body took too long"),
+        (answer, _) => answer,
+    };
     if status == 0 {
         return 0;
     }

@@ -43,6 +43,14 @@ pub(super) fn received(
         ctx.upstream_time = Some(attempt.dispatched.elapsed());
     }
     context::set_rest_deadline(session, ctx);
+    if status == StatusCode::SWITCHING_PROTOCOLS {
+        // A stream lives as long as its two ends want.
+        session.set_read_timeout(None);
+        if let Some(conn) = connection(session) {
+            conn.watch().expire_in(None);
+            conn.watch().set_request_length(None);
+        }
+    }
     if connection(session).is_some_and(|conn| conn.watch().draining()) {
         session.set_keepalive(None);
     }
@@ -50,13 +58,12 @@ pub(super) fn received(
 }
 
 fn strip_hop_by_hop(response: &mut ResponseHeader) {
-    if let Some(nominated) = response.headers.get(header::CONNECTION).cloned() {
-        let names = nominated.to_str().unwrap_or("").split(',').map(str::trim);
-        for name in names.filter_map(|name| name.parse::<HeaderName>().ok()) {
-            if !KEPT.contains(&name) {
-                response.remove_header(&name);
-            }
-        }
+    let nominations = response.headers.get_all(header::CONNECTION).iter();
+    let names = nominations.filter_map(|value| value.to_str().ok()).flat_map(|v| v.split(','));
+    let names = names.filter_map(|name| name.trim().parse::<HeaderName>().ok());
+    let names: Vec<_> = names.filter(|name| !KEPT.contains(name)).collect();
+    for name in &names {
+        response.remove_header(name);
     }
     for name in &HOP_BY_HOP {
         response.remove_header(name);
@@ -67,9 +74,20 @@ fn strip_hop_by_hop(response: &mut ResponseHeader) {
 }
 
 /// Changes the response for the client.
-pub(super) fn prepare(response: &mut ResponseHeader, ctx: &Ctx) -> Result<()> {
+pub(super) fn prepare(
+    session: &mut Session,
+    response: &mut ResponseHeader,
+    ctx: &Ctx,
+) -> Result<()> {
     if response.status.is_informational() {
         return Ok(());
+    }
+    if session.req_header().version < Version::HTTP_11 {
+        // pingora would send chunks, which HTTP/1.0 does not know: the end of the connection ends
+        // the body (RFC 9112 §6.1).
+        if response.remove_header(&header::TRANSFER_ENCODING).is_some() {
+            session.set_keepalive(None);
+        }
     }
     // Only this gateway speaks in these names.
     while let Some(name) =

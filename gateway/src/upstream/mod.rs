@@ -4,4 +4,4 @@ mod pool;
 mod resolve;
 
 pub(crate) use pool::{Lease, Pool, Unavailable};
-pub(crate) use resolve::{keep_resolving, resolve_once};
+pub(crate) use resolve::{keep_resolving, resolve_first};

@@ -6,7 +6,7 @@ use std::{
     collections::HashMap,
     net::SocketAddr,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU32, AtomicUsize, Ordering},
     },
     time::Duration,
@@ -18,6 +18,8 @@ use tidegate_policies::{Point, Purpose, Salt};
 #[derive(Debug)]
 pub(crate) struct Pool {
     config: plan::Upstream,
+    /// The addresses of each configured endpoint: its own, or what its name resolved to last.
+    known: Mutex<Vec<Vec<SocketAddr>>>,
     endpoints: ArcSwap<Vec<Arc<Endpoint>>>,
     turn: AtomicUsize,
     in_flight: AtomicU32,
@@ -51,21 +53,25 @@ pub(crate) struct Lease {
 }
 
 impl Pool {
-    pub(crate) fn new(config: plan::Upstream) -> Arc<Self> {
+    /// A pool that knows of names what `previous` knew, if that had the same endpoints: a reload
+    /// must not wait for the DNS.
+    pub(crate) fn new(config: plan::Upstream, previous: Option<&Pool>) -> Arc<Self> {
         // An HTTP/1.1 connection carries one request at a time.
         let limit = config.limits.connections.min(config.limits.requests).get();
+        let same = previous.filter(|previous| previous.config.endpoints == config.endpoints);
+        let known = match same {
+            Some(previous) => previous.known().clone(),
+            None => config.endpoints.iter().map(address).map(Vec::from_iter).collect(),
+        };
         let pool = Self {
             config,
+            known: Mutex::new(known),
             endpoints: ArcSwap::default(),
             turn: AtomicUsize::new(0),
             in_flight: AtomicU32::new(0),
             limit,
         };
-        let known = pool.config.endpoints.iter().filter_map(|endpoint| match endpoint {
-            plan::Endpoint::Address(address) => Some(*address),
-            plan::Endpoint::Name(..) => None,
-        });
-        pool.set_addresses(known.collect());
+        pool.refresh();
         Arc::new(pool)
     }
 
@@ -82,8 +88,20 @@ impl Pool {
         self.endpoints.load_full()
     }
 
-    /// Replaces the addresses; those that stay keep their counts.
-    pub(crate) fn set_addresses(&self, mut addresses: Vec<SocketAddr>) {
+    /// Notes what the name of the configured endpoint at `position` resolved to.
+    pub(crate) fn resolved(&self, position: usize, addresses: Vec<SocketAddr>) {
+        if let Some(known) = self.known().get_mut(position) {
+            *known = addresses;
+        }
+    }
+
+    fn known(&self) -> MutexGuard<'_, Vec<Vec<SocketAddr>>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes the known addresses into use; those that stay keep their counts.
+    pub(crate) fn refresh(&self) {
+        let mut addresses = self.known().concat();
         addresses.sort_unstable();
         addresses.dedup();
         let old = self.endpoints.load();
@@ -149,6 +167,13 @@ impl Pool {
     }
 }
 
+fn address(endpoint: &plan::Endpoint) -> Option<SocketAddr> {
+    match endpoint {
+        plan::Endpoint::Address(address) => Some(*address),
+        plan::Endpoint::Name(..) => None,
+    }
+}
+
 /// Two different positions below `len` (at least 2), from one random number.
 fn two_of(len: usize, draw: u64) -> (usize, usize) {
     let len = len as u64;
@@ -198,7 +223,7 @@ mod tests {
     fn pool(load_balance: LoadBalance, limit: u32, ports: &[u16]) -> Arc<Pool> {
         let address = |port: &u16| plan::Endpoint::Address(([127, 0, 0, 1], *port).into());
         let limit = NonZeroU32::new(limit).unwrap_or(NonZeroU32::MIN);
-        Pool::new(plan::Upstream {
+        let config = plan::Upstream {
             name: "pool".into(),
             endpoints: ports.iter().map(address).collect(),
             load_balance,
@@ -208,7 +233,8 @@ mod tests {
                 idle: Duration::from_secs(1),
             },
             limits: plan::UpstreamLimits { connections: limit, requests: limit },
-        })
+        };
+        Pool::new(config, None)
     }
 
     #[test]
@@ -229,6 +255,20 @@ mod tests {
     }
 
     #[test]
+    fn a_changed_pool_keeps_what_names_resolved_to() {
+        let old = pool(LoadBalance::RoundRobin, 2, &[1]);
+        let name = plan::Endpoint::Name("shop".into(), 80);
+        let named = plan::Upstream { endpoints: vec![name], ..old.config.clone() };
+        let old = Pool::new(named.clone(), Some(&old));
+        assert!(old.endpoints().is_empty());
+        old.resolved(0, vec![([127, 0, 0, 1], 80).into()]);
+        let more = NonZeroU32::MAX;
+        let limits = plan::UpstreamLimits { connections: more, requests: more };
+        let new = Pool::new(plan::Upstream { limits, ..named }, Some(&old));
+        assert_eq!(new.endpoints().len(), 1);
+    }
+
+    #[test]
     fn least_request_prefers_the_idle_one_of_two() {
         let pool = pool(LoadBalance::LeastRequest, 100, &[1, 2]);
         let busy = pool.lease(Point(0), 0).map(|lease| (lease.address(), lease));
@@ -244,7 +284,8 @@ mod tests {
         let pool = pool(LoadBalance::ConsistentHash, 1000, &[1, 2, 3, 4]);
         let of = |user: u64| pool.lease(Point(user), 0).map(|lease| lease.address().port());
         let before: Vec<_> = (0..500).map(of).collect();
-        pool.set_addresses([1, 2, 4].map(|port| ([127, 0, 0, 1], port).into()).to_vec());
+        pool.resolved(2, Vec::new());
+        pool.refresh();
         for (user, before) in before.into_iter().enumerate() {
             let after = of(user as u64);
             assert!(before == Ok(3) && after != Ok(3) || before == after, "user {user}");

@@ -10,27 +10,32 @@ const INTERVAL: Duration = Duration::from_secs(5);
 /// How often while a pool has no address at all.
 const IMPATIENT: Duration = Duration::from_millis(500);
 
-/// For one round of look-ups.
+/// How long a start or a reload waits for the first look-up of names.
+const FIRST_RESOLUTION: Duration = Duration::from_secs(3);
+
+/// For one look-up.
 const LIMIT: Duration = Duration::from_secs(4);
 
-/// Looks all names of `pool` up; the errors of those that cannot be resolved. Such a name keeps its
-/// pool's addresses as they are: a resolver that is down is no reason to lose an upstream that
-/// works.
+/// Looks all names of `pool` up; the errors of those that cannot be resolved. Such a name keeps the
+/// addresses it had: a resolver that is down is no reason to lose an upstream that works.
 pub(crate) async fn resolve_once(pool: &Pool) -> Vec<String> {
-    let (mut addresses, mut errors) = (Vec::new(), Vec::new());
-    for endpoint in &pool.config().endpoints {
-        match endpoint {
-            Endpoint::Address(address) => addresses.push(*address),
-            Endpoint::Name(host, port) => match look_up(host, *port).await {
-                Ok(found) => addresses.extend(found),
-                Err(error) => errors.push(format!("{host}: {error}")),
-            },
+    let mut errors = Vec::new();
+    for (position, endpoint) in pool.config().endpoints.iter().enumerate() {
+        let Endpoint::Name(host, port) = endpoint else { continue };
+        match look_up(host, *port).await {
+            Ok(found) => pool.resolved(position, found),
+            Err(error) => errors.push(format!("{host}: {error}")),
         }
     }
-    if errors.is_empty() || pool.endpoints().is_empty() {
-        pool.set_addresses(addresses);
-    }
+    pool.refresh();
     errors
+}
+
+/// Gives pools without any address a chance to have one before their first request.
+pub(crate) async fn resolve_first(pools: &[Arc<Pool>]) {
+    let empty = pools.iter().filter(|pool| pool.endpoints().is_empty());
+    let all = empty.map(|pool| resolve_once(pool));
+    let _ = tokio::time::timeout(FIRST_RESOLUTION, futures_util::future::join_all(all)).await;
 }
 
 async fn look_up(host: &str, port: u16) -> std::io::Result<Vec<SocketAddr>> {

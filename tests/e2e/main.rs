@@ -2,6 +2,7 @@
 mod access_log;
 mod admin;
 mod cli;
+mod connections;
 mod curl;
 mod demo;
 mod examples;

@@ -23,8 +23,8 @@ deps: ## all that the commands below need
 test: ## every test; the end-to-end ones run the real binary
 	@scripts/deps.sh build test
 	cargo build --locked --workspace --bins
-	cargo nextest run --locked --workspace
 	cargo test --locked --workspace --doc --quiet
+	cargo nextest run --locked --workspace
 
 lint: ## format, clippy, licences and bans, dependency direction
 	@scripts/deps.sh build lint

@@ -5,13 +5,14 @@
 
 use crate::{
     metrics::{Metrics, Outcome},
-    proxy::Ctx,
+    proxy::{Ctx, id_text},
 };
 use pingora_error::Error;
 use pingora_proxy::Session;
 use prometheus::IntCounter;
 use serde::Serialize;
 use std::{
+    borrow::Cow,
     fs::OpenOptions,
     io::{self, BufWriter, Write},
     net::IpAddr,
@@ -178,7 +179,7 @@ pub(crate) struct Line<'a> {
     bytes_in: u64,
     bytes_out: u64,
     retries: u32,
-    request_id: Option<&'a str>,
+    request_id: Option<Cow<'a, str>>,
     trace_id: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
@@ -220,7 +221,10 @@ pub(crate) fn line<'a>(session: &'a Session, error: Option<&Error>, ctx: &'a Ctx
         bytes_in: ctx.body_in,
         bytes_out: session.body_bytes_sent() as u64,
         retries: ctx.attempts.saturating_sub(1),
-        request_id: ctx.request_id.as_ref().and_then(|id| id.to_str().ok()),
+        request_id: match ctx.request_id {
+            Some(id) => Some(String::from_utf8_lossy(id_text(id).as_bytes()).into_owned().into()),
+            None => text("x-request-id").filter(|_| ctx.attempts > 0).map(Cow::Borrowed),
+        },
         trace_id: text("traceparent").and_then(trace_id),
         error: error.map(|error| error.etype().as_str().to_owned()),
     }

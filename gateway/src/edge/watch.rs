@@ -152,6 +152,8 @@ impl Watch {
 #[derive(Debug)]
 pub(crate) struct Drain {
     epoch: Instant,
+    /// Milliseconds since the epoch, as of the last sweep: requests read no clock for deadlines.
+    clock: AtomicU64,
     /// When idle connections close, in milliseconds since the epoch.
     idle_end: AtomicU64,
     open: AtomicUsize,
@@ -163,6 +165,7 @@ impl Drain {
     pub(crate) fn new(metrics: Arc<Metrics>) -> Arc<Self> {
         Arc::new(Self {
             epoch: Instant::now(),
+            clock: AtomicU64::new(0),
             idle_end: AtomicU64::new(NEVER),
             open: AtomicUsize::new(0),
             watches: Mutex::default(),
@@ -202,7 +205,8 @@ impl Drain {
         let mut tick = tokio::time::interval(SWEEP);
         loop {
             tick.tick().await;
-            let now = self.now();
+            let now = u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(NEVER);
+            self.clock.store(now, Ordering::Relaxed);
             self.lock().retain(|watch| {
                 let Some(watch) = watch.upgrade() else { return false };
                 let due = watch.deadline.load(Ordering::Relaxed) <= now
@@ -225,12 +229,13 @@ impl Drain {
     }
 
     fn now(&self) -> u64 {
-        u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(NEVER)
+        self.clock.load(Ordering::Relaxed)
     }
 
     fn after(&self, limit: Option<Duration>) -> u64 {
         let Some(limit) = limit else { return NEVER };
-        let limit = u64::try_from(limit.as_millis()).unwrap_or(NEVER);
+        // The clock may be one sweep behind: late rather than early.
+        let limit = u64::try_from(limit.saturating_add(SWEEP).as_millis()).unwrap_or(NEVER);
         self.now().saturating_add(limit)
     }
 }

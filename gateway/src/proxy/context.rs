@@ -7,7 +7,6 @@ use crate::{
     serving::{Serving, ServingRoute, ServingVariant},
     upstream::Lease,
 };
-use http::HeaderValue;
 use pingora_error::{Error, ErrorSource};
 use pingora_proxy::Session;
 use std::{
@@ -41,8 +40,8 @@ pub(crate) struct Ctx {
     pub(crate) last_outcome: Option<Outcome>,
     /// A new id for a client without one, as a cookie's value.
     pub(crate) issued: Option<u128>,
-    /// `x-request-id`: the client's, or a new one.
-    pub(crate) request_id: Option<HeaderValue>,
+    /// A new `x-request-id` for a request without a sane one.
+    pub(crate) request_id: Option<u128>,
     pub(crate) body_in: u64,
     /// Until the response's head came.
     pub(crate) upstream_time: Option<Duration>,

@@ -4,7 +4,7 @@ use super::{Ctx, context::Attempt};
 use crate::{metrics::Outcome, upstream::Unavailable};
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_error::{Error, ErrorType, Result};
-use std::{sync::Arc, time::Instant};
+use std::sync::Arc;
 
 /// Finds the next attempt's endpoint; runs again for every attempt.
 pub(super) fn dispatch(ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
@@ -19,7 +19,8 @@ pub(super) fn dispatch(ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
                 let peer = lease.peer();
                 ctx.attempts += 1;
                 ctx.last_endpoint = Some(lease.address());
-                let dispatched = Instant::now();
+                // Until it is really dispatched.
+                let dispatched = ctx.started;
                 ctx.attempt = Some(Attempt { lease, dispatched, sent: false, responded: false });
                 return Ok(peer);
             }

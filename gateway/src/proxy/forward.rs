@@ -89,21 +89,17 @@ fn make_origin_form(upstream: &mut RequestHeader) {
 
 /// Gives the request an id that the access log and every service behind share.
 fn set_request_id(upstream: &mut RequestHeader, ctx: &mut Ctx) -> Result<()> {
-    if let Some(id) = upstream.headers.get(REQUEST_ID)
-        && !id.is_empty()
-        && id.len() <= MAX_REQUEST_ID
-        && id.to_str().is_ok()
-    {
-        ctx.request_id = Some(id.clone());
+    let sane =
+        |id: &HeaderValue| !id.is_empty() && id.len() <= MAX_REQUEST_ID && id.to_str().is_ok();
+    if upstream.headers.get(REQUEST_ID).is_some_and(sane) {
         return Ok(());
     }
-    if ctx.request_id.is_none() {
-        ctx.request_id = HeaderValue::from_bytes(id_text(rand::random()).as_bytes()).ok();
-    }
-    match &ctx.request_id {
-        Some(id) => upstream.insert_header(REQUEST_ID, id.clone()),
-        None => Ok(()),
-    }
+    let id = *ctx.request_id.get_or_insert_with(rand::random);
+    upstream.insert_header(
+        REQUEST_ID,
+        HeaderValue::from_bytes(id_text(id).as_bytes())
+            .or_err(ErrorType::InternalError, "hex digits are a header value")?,
+    )
 }
 
 /// Replaces the prefix that the route matched.

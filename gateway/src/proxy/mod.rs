@@ -16,7 +16,7 @@ mod forward;
 mod outcome;
 mod respond;
 
-pub(crate) use admit::client_address;
+pub(crate) use admit::{client_address, id_text};
 pub(crate) use context::Ctx;
 
 use crate::{edge::Conn, metrics::Metrics, serving::Serving};

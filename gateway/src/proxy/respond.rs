@@ -59,14 +59,18 @@ pub(super) fn received(
 
 fn strip_hop_by_hop(response: &mut ResponseHeader) {
     let nominations = response.headers.get_all(header::CONNECTION).iter();
-    let names = nominations.filter_map(|value| value.to_str().ok()).flat_map(|v| v.split(','));
+    let nominations = nominations.filter_map(|value| value.to_str().ok());
+    // The usual value names no field that is not removed below.
+    let unusual = nominations.filter(|value| !value.eq_ignore_ascii_case("keep-alive"));
+    let names = unusual.flat_map(|value| value.split(','));
     let names = names.filter_map(|name| name.trim().parse::<HeaderName>().ok());
     let names: Vec<_> = names.filter(|name| !KEPT.contains(name)).collect();
     for name in &names {
         response.remove_header(name);
     }
-    for name in &HOP_BY_HOP {
-        response.remove_header(name);
+    // Almost no response has any: look before removing.
+    while let Some(name) = response.headers.keys().find(|name| HOP_BY_HOP.contains(name)).cloned() {
+        response.remove_header(&name);
     }
     if response.status != StatusCode::SWITCHING_PROTOCOLS {
         response.remove_header(&header::UPGRADE);

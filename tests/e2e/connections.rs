@@ -1,5 +1,6 @@
 //! What happens on one client connection beyond a single request and its answer.
 
+use crate::failures::trickling;
 use anyhow::{Context, Result, ensure};
 use std::time::{Duration, Instant};
 use tidegate_tests::*;
@@ -10,19 +11,6 @@ use tokio::{
 
 /// Far below the limits of the requests here, far above what a loaded machine needs.
 const PROMPT: Duration = Duration::from_secs(4);
-
-/// An upstream that needs forever for its head, a byte at a time.
-async fn trickling() -> Result<RawOrigin> {
-    RawOrigin::start(|mut stream| async move {
-        let got = read_request(&mut stream).await?;
-        for byte in b"HTTP/1.1 200 OK\r\nX-Slow: ".iter().chain(&[b'a'; 400]) {
-            stream.write_all(&[*byte]).await?;
-            sleep(Duration::from_millis(50)).await;
-        }
-        Ok(got)
-    })
-    .await
-}
 
 /// The bytes of a next request must not switch the deadlines of this one off.
 #[tokio::test]

@@ -122,7 +122,7 @@ async fn an_upstream_that_cannot_be_connected_in_time_is_503() -> Result<()> {
 }
 
 /// An upstream whose head comes a byte at a time, so that no single read ever waits long.
-async fn trickling() -> Result<RawOrigin> {
+pub(crate) async fn trickling() -> Result<RawOrigin> {
     RawOrigin::start(|mut stream| async move {
         let got = read_request(&mut stream).await?;
         for byte in b"HTTP/1.1 200 OK\r\nX-Slow: ".iter().chain(&[b'a'; 400]) {

@@ -66,8 +66,11 @@ pub(crate) fn scalar_json(text: &str, schema: &Value) -> Value {
     };
     let number = || text.parse::<u64>().ok().map(Value::from);
     let boolean = || text.parse::<bool>().ok().map(Value::from);
+    let fraction = || text.parse::<f64>().ok().map(Value::from);
     let typed = if is("integer") {
         number()
+    } else if is("number") {
+        number().or_else(fraction)
     } else if is("boolean") {
         boolean()
     } else {

@@ -1,6 +1,6 @@
 //! What changes for users when one plan takes the place of another.
 
-use crate::plan::{HeaderOps, Plan, Route};
+use crate::plan::{Compare, HeaderOps, Mirror, Plan, Route};
 use std::{collections::HashMap, sync::Arc, time::Duration};
 use tidegate_policies::{KeySource, VariantId, moved_users};
 
@@ -126,6 +126,8 @@ fn route_diff(old: (&Plan, &Route), new: (&Plan, &Route)) -> Option<RouteDiff> {
     unseen("request", &old.request_headers, &new.request_headers);
     unseen("response", &old.response_headers, &new.response_headers);
 
+    mirrors((old_plan, old), (new_plan, new), &mut what);
+
     let weights = weights(old, new);
     let reweighted = weights.iter().any(|weight| weight.old != weight.new);
     if what.is_empty() && !reweighted && names_of(old) == names_of(new) {
@@ -139,6 +141,39 @@ fn route_diff(old: (&Plan, &Route), new: (&Plan, &Route)) -> Option<RouteDiff> {
     };
     let moved = moved_users(&old.policy, &new.policy, same, KEYS);
     Some(RouteDiff { name: new.name.clone(), what, weights, moved })
+}
+
+/// Mirrors by name. Their header values may be secret, so what changed in one is not shown.
+fn mirrors(old: (&Plan, &Route), new: (&Plan, &Route), what: &mut Vec<String>) {
+    let ((old_plan, old), (new_plan, new)) = (old, new);
+    for mirror in &new.mirrors {
+        let name = &mirror.name;
+        match old.mirrors.iter().find(|before| before.name == *name) {
+            None => what.push(format!("mirror {name} added")),
+            Some(before) if !same_mirror((old_plan, before), (new_plan, mirror)) => {
+                what.push(format!("mirror {name} changed"));
+            }
+            Some(_) => {}
+        }
+    }
+    let kept = |name: &str| new.mirrors.iter().any(|mirror| *mirror.name == *name);
+    let gone = old.mirrors.iter().filter(|mirror| !kept(&mirror.name));
+    what.extend(gone.map(|mirror| format!("mirror {} removed", mirror.name)));
+}
+
+/// Equal but for the positions of upstreams in their plans.
+fn same_mirror(old: (&Plan, &Mirror), new: (&Plan, &Mirror)) -> bool {
+    let named = |(plan, mirror): (&Plan, &Mirror)| {
+        let upstream = |n: usize| plan.upstreams[n].name.to_string();
+        let noise = mirror.compare.as_ref().and_then(|compare| compare.noise_upstream);
+        (upstream(mirror.upstream), noise.map(upstream))
+    };
+    let placed = |mirror: &Mirror| {
+        let compare = mirror.compare.clone();
+        let compare = compare.map(|compare| Compare { noise_upstream: None, ..compare });
+        Mirror { upstream: 0, compare, ..mirror.clone() }
+    };
+    named(old) == named(new) && placed(old.1) == placed(new.1)
 }
 
 fn names_of(route: &Route) -> Vec<&str> {
@@ -194,6 +229,9 @@ fn process(old: &Plan, new: &Plan, result: &mut PlanDiff) {
     }
     if old.runtime.drain_timeout != new.runtime.drain_timeout {
         result.other.push("runtime.drain_timeout".to_owned());
+    }
+    if old.runtime.mirror_memory != new.runtime.mirror_memory {
+        result.other.push("runtime.mirror_memory".to_owned());
     }
     if old.access_log != new.access_log {
         result.other.push("access_log".to_owned());

@@ -3,7 +3,10 @@
 use http::{HeaderName, HeaderValue};
 use ipnet::IpNet;
 use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, sync::Arc, time::Duration};
-use tidegate_policies::{RouteTable, Sample, VariantId, VariantPolicy};
+use tidegate_compare::Rules;
+use tidegate_policies::{
+    DayBudget, MirrorPolicy, RateLimit, RouteTable, Sample, VariantId, VariantPolicy,
+};
 
 /// A whole configuration, ready to serve from.
 #[derive(Debug, Clone)]
@@ -52,6 +55,8 @@ pub struct Runtime {
     pub threads: usize,
     /// How long after SIGTERM requests in flight may take to finish. Default 30 s.
     pub drain_timeout: Duration,
+    /// Bytes that all mirrors together may hold. Default 64 MiB.
+    pub mirror_memory: usize,
 }
 
 /// Where a log line of each (sampled) request goes.
@@ -72,13 +77,15 @@ pub enum LogTarget {
     File(PathBuf),
 }
 
-/// A named pool of endpoints. Plain HTTP/1.1.
+/// A named pool of endpoints, without TLS.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Upstream {
     /// Its unique name.
     pub name: Arc<str>,
     /// At least one.
     pub endpoints: Vec<Endpoint>,
+    /// What is spoken with them.
+    pub protocol: Protocol,
     /// How an endpoint is chosen.
     pub load_balance: LoadBalance,
     /// Time limits.
@@ -94,6 +101,15 @@ pub enum Endpoint {
     Address(SocketAddr),
     /// A name and a port.
     Name(Arc<str>, u16),
+}
+
+/// What is spoken with an upstream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.1 (the default).
+    Http1,
+    /// HTTP/2 without TLS, with prior knowledge. Only for upstreams of mirrors.
+    H2c,
 }
 
 /// How an endpoint is chosen.
@@ -140,6 +156,8 @@ pub struct Route {
     /// A cookie that gives an id to clients that have none. Its source is part of
     /// `policy.bucket_by`.
     pub issue: Option<IssueCookie>,
+    /// Dark upstreams that get copies.
+    pub mirrors: Vec<Mirror>,
     /// From the arrival of the request's head to the end of the response; absent: unlimited.
     pub timeout: Option<Duration>,
     /// The largest request body in bytes. Default 100 MiB.
@@ -181,6 +199,47 @@ pub struct Variant {
     /// Serves the request when this variant cannot be reached. Never itself; chains are not
     /// followed.
     pub fallback: Option<VariantId>,
+}
+
+/// Copies of a route's requests.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mirror {
+    /// Unique in its route.
+    pub name: Arc<str>,
+    /// Index into [`Plan::upstreams`].
+    pub upstream: usize,
+    /// Which requests are copied.
+    pub policy: MirrorPolicy,
+    /// The largest request body in bytes. Default 64 KiB.
+    pub max_body: usize,
+    /// For a copy in total. Default 5 s.
+    pub timeout: Duration,
+    /// What it may cost.
+    pub limits: MirrorLimits,
+    /// Changes of the copies' header fields.
+    pub headers: HeaderOps,
+    /// Absent: the answers are thrown away.
+    pub compare: Option<Compare>,
+}
+
+/// What a mirror may cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MirrorLimits {
+    /// Copies under way. Default 256.
+    pub concurrent: NonZeroU32,
+    /// Absent: any rate.
+    pub per_second: Option<RateLimit>,
+    /// Absent: any number.
+    pub per_day: Option<DayBudget>,
+}
+
+/// How a mirror's answers are compared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Compare {
+    /// What is compared and what is shown.
+    pub rules: Rules,
+    /// Index into [`Plan::upstreams`]: where a second copy goes, to learn what is noise.
+    pub noise_upstream: Option<usize>,
 }
 
 /// A cookie with a random id for clients that have none.

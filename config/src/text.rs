@@ -6,12 +6,13 @@ use ipnet::IpNet;
 use serde_json::{Value, json};
 use std::{
     net::{IpAddr, SocketAddr},
-    num::NonZeroU32,
+    num::{NonZeroU32, NonZeroU64},
     str::FromStr,
 };
 use tidegate_policies::{HostPattern, PathMatch, ValueMatch};
 
-use crate::plan::{Endpoint, LoadBalance};
+use crate::plan::{self, Endpoint, LoadBalance};
+use tidegate_compare::Pattern;
 
 /// The most worker threads that make sense to ask for.
 const MAX_THREADS: u32 = 1_024;
@@ -69,6 +70,11 @@ text! {
     /// How an endpoint is chosen.
     Balance(LoadBalance) "`round_robin`, `least_request` or `consistent_hash`"
         { "enum": ["round_robin", "least_request", "consistent_hash"] } balance;
+    /// What is spoken with an upstream.
+    Protocol(plan::Protocol) "`http1` or `h2c`" { "enum": ["http1", "h2c"] } protocol;
+    /// A pattern of JSON paths.
+    JsonPath(Pattern) "a JSON path such as `$.timestamp`"
+        { "type": "string", "pattern": "^[$]" } json_path;
 }
 
 impl Scalar for String {
@@ -94,6 +100,21 @@ impl Scalar for bool {
 
     fn schema() -> Value {
         json!({ "type": "boolean" })
+    }
+}
+
+impl Scalar for NonZeroU64 {
+    const EXPECTED: &'static str = "a whole number from 1";
+    const PLAIN: bool = true;
+
+    fn parse(text: &str) -> Result<Self, Invalid> {
+        text.parse().map_err(|_| {
+            Invalid::new(format!("expected a whole number from 1 to {}, found `{text}`", u64::MAX))
+        })
+    }
+
+    fn schema() -> Value {
+        json!({ "type": "integer", "minimum": 1, "maximum": u64::MAX })
     }
 }
 
@@ -339,6 +360,20 @@ fn balance(text: &str) -> Result<LoadBalance, Invalid> {
         _ => Err(Invalid::new(format!("unknown load balancing `{text}`"))
             .help("choose `round_robin`, `least_request` or `consistent_hash`")),
     }
+}
+
+fn protocol(text: &str) -> Result<plan::Protocol, Invalid> {
+    match text {
+        "http1" => Ok(plan::Protocol::Http1),
+        "h2c" => Ok(plan::Protocol::H2c),
+        _ => {
+            Err(Invalid::new(format!("unknown protocol `{text}`")).help("choose `http1` or `h2c`"))
+        }
+    }
+}
+
+fn json_path(text: &str) -> Result<Pattern, Invalid> {
+    Pattern::from_str(text).map_err(|error| Invalid::new(error.to_string()))
 }
 
 #[cfg(test)]

@@ -31,6 +31,10 @@ pub(crate) struct Size(pub(crate) u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Share(pub(crate) u32);
 
+/// A share of a whole as a number of hundredths, in parts per million.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Percent(pub(crate) u32);
+
 /// The weight of a variant as written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Weight {
@@ -134,6 +138,25 @@ impl Scalar for Share {
 
     fn schema() -> Value {
         json!({ "type": "string", "pattern": PERCENT_PATTERN })
+    }
+}
+
+impl Scalar for Percent {
+    const EXPECTED: &'static str = "a number of percent such as `10`";
+
+    fn parse(text: &str) -> Result<Self, Invalid> {
+        const HELP: &str = "write 0 to 100, with up to four decimals";
+        let number = text.strip_suffix('%').unwrap_or(text);
+        parse_percent(&format!("{number}%"))
+            .map(Self)
+            .ok_or_else(|| not_a(text, "percentage", HELP))
+    }
+
+    fn schema() -> Value {
+        json!({ "anyOf": [
+            { "type": "number", "minimum": 0, "maximum": 100 },
+            { "type": "string", "pattern": PERCENT_PATTERN },
+        ] })
     }
 }
 

@@ -6,7 +6,7 @@ use tidegate_config::{
     Plan, compile_text, load,
     plan::{
         AccessLog, Admin, Endpoint, HeaderOps, IssueCookie, Listener, LoadBalance, LogTarget,
-        Rewrite, Runtime, Upstream, UpstreamLimits, UpstreamTimeouts, Variant,
+        Protocol, Rewrite, Runtime, Upstream, UpstreamLimits, UpstreamTimeouts, Variant,
     },
     render,
 };
@@ -36,7 +36,10 @@ fn the_process_of_a_full_example() -> Outcome {
     );
     let token_file = Some(directory.join("admin.token"));
     assert_eq!(admin, Some(Admin { address: "127.0.0.1:9901".parse()?, token_file }));
-    assert_eq!(runtime, Runtime { threads: 2, drain_timeout: Duration::from_secs(10) });
+    assert_eq!(
+        runtime,
+        Runtime { threads: 2, drain_timeout: Duration::from_secs(10), mirror_memory: 32 << 20 }
+    );
     let sample = Sample::from_millionths(125_000).ok_or("a sample")?;
     assert_eq!(access_log, Some(AccessLog { target: LogTarget::Stdout, sample }));
     assert_eq!(trusted_proxies, ["127.0.0.1/32".parse()?, "::1/128".parse()?]);
@@ -48,6 +51,7 @@ fn the_process_of_a_full_example() -> Outcome {
                 Endpoint::Address("127.0.0.1:9001".parse()?),
                 Endpoint::Name("shop.internal".into(), 9002),
             ],
+            protocol: Protocol::Http1,
             load_balance: LoadBalance::LeastRequest,
             timeouts: UpstreamTimeouts {
                 connect: Duration::from_millis(250),
@@ -57,6 +61,7 @@ fn the_process_of_a_full_example() -> Outcome {
             limits: UpstreamLimits { connections: 16.try_into()?, requests: 32.try_into()? },
         }
     );
+    assert_eq!(upstreams[2].protocol, Protocol::H2c);
     assert_eq!(upstreams[1].load_balance, LoadBalance::RoundRobin);
     assert_eq!(upstreams[1].timeouts.connect, Duration::from_secs(1));
     assert_eq!(upstreams[1].limits.requests.get(), 4_096);

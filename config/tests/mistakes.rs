@@ -50,12 +50,9 @@ fn keys_of_later_work_are_refused() {
         ("listeners:", "rollouts: []\nlisteners:", "rollouts"),
         ("name: web, ", "name: web, protocol: h2c, ", "protocol"),
         ("name: web, ", "name: web, tls: { certificates: [] }, ", "tls"),
-        ("threads: 2", "mirror_memory: 64MiB", "mirror_memory"),
-        ("name: shop-v2, ", "name: shop-v2, protocol: h2c, ", "protocol"),
         ("name: shop-v2, ", "name: shop-v2, tls: {}, ", "tls"),
         ("name: shop-v2, ", "name: shop-v2, health_check: { path: / }, ", "health_check"),
         ("name: shop-v2, ", "name: shop-v2, outlier_detection: {}, ", "outlier_detection"),
-        ("  - name: rest\n", "  - name: rest\n    mirrors: []\n", "mirrors"),
         ("  - name: rest\n", "  - name: rest\n    retry: { attempts: 2 }\n", "retry"),
     ];
     for (from, to, key) in edits {
@@ -81,6 +78,51 @@ fn each_mistake_has_its_message() {
             "an admin address beyond loopback needs a `token_file`",
         ),
         ("format: json", "format: text", "text", "unknown format `text`"),
+        ("protocol: h2c", "protocol: h2", "h2", "unknown protocol `h2`"),
+        (
+            "upstream: shop-dark\n",
+            "upstream: shop-drak\n",
+            "shop-drak",
+            "unknown upstream `shop-drak`",
+        ),
+        ("percent: 12.5", "percent: 101", "101", "`101` is not a percentage"),
+        (
+            "methods: [GET, HEAD, POST]",
+            "methods: []",
+            "[]",
+            "a mirror without methods copies nothing",
+        ),
+        (
+            "max_body: 128KiB",
+            "max_body: 1GiB",
+            "1GiB",
+            "`runtime.mirror_memory` can never hold this",
+        ),
+        (
+            "max_body: 512KiB",
+            "max_body: 11MiB",
+            "11MiB",
+            "`runtime.mirror_memory` can never hold this",
+        ),
+        (
+            "noise_upstream: shop-v1",
+            "noise_upstream: shop-dark",
+            "shop-dark",
+            "the noise upstream is the mirror's own",
+        ),
+        ("name: second", "name: dark", "dark", "there are two mirrors called `dark`"),
+        (
+            "x-env: shadow",
+            "x-tidegate-x: y",
+            "x-tidegate-x",
+            "`x-tidegate-*` fields are the gateway's own",
+        ),
+        (
+            "canary, upstream: shop-v2",
+            "canary, upstream: shop-dark",
+            "shop-dark",
+            "an upstream of `protocol: h2c` cannot serve clients",
+        ),
         ("127.0.0.1/32", "127.0.0.1/33", "127.0.0.1/33", "`127.0.0.1/33` is not a network"),
         ("[127.0.0.1:9003]", "[]", "[]", "the upstream `shop-v2` has no endpoints"),
         ("[127.0.0.1:9003]", "[127.0.0.1]", "127.0.0.1", "the endpoint `127.0.0.1` has no port"),
@@ -192,10 +234,10 @@ fn an_error_does_not_breed_others() {
     assert_eq!(brief(&text), ["17:33 expected a list, found `127.0.0.1:9003`"]);
     // A key that was probably meant is not missing.
     let text = FULL.replacen("upstream: shop-v2, weight: 10", "upstrem: shop-v2, weight: 10", 1);
-    assert_eq!(brief(&text), ["29:25 unknown key `upstrem`"]);
+    assert_eq!(brief(&text), ["30:25 unknown key `upstrem`"]);
     // A variant that cannot be read has a weight that is not known.
     let text = FULL.replacen("upstream: shop-v2, weight: 0.1%", "upstream: [], weight: 0.1%", 1);
-    assert_eq!(brief(&text), ["50:30 expected text, found a list"]);
+    assert_eq!(brief(&text), ["68:30 expected text, found a list"]);
 }
 
 #[test]

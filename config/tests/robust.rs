@@ -46,7 +46,7 @@ const PIECES: [&str; 36] = [
     "regex: '('",
     "routes: []",
     "include: x",
-    "mirrors: []",
+    "rollouts: []",
 ];
 
 #[derive(Debug, Clone)]

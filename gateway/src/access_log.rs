@@ -5,12 +5,13 @@
 
 use crate::{
     metrics::{Metrics, Outcome},
+    mirror::Shadow,
     proxy::{Ctx, id_text},
 };
 use pingora_error::Error;
 use pingora_proxy::Session;
 use prometheus::IntCounter;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use std::{
     borrow::Cow,
     fs::OpenOptions,
@@ -76,7 +77,7 @@ impl AccessLog {
     }
 
     /// Queues a line, or drops and counts it.
-    pub(crate) fn write(&self, line: &Line<'_>) {
+    pub(crate) fn write(&self, line: &impl Serialize) {
         let Ok(mut text) = serde_json::to_vec(line) else { return };
         text.push(b'\n');
         if self.queue.try_send(Entry::Line(text)).is_err() {
@@ -181,8 +182,21 @@ pub(crate) struct Line<'a> {
     retries: u32,
     request_id: Option<Cow<'a, str>>,
     trace_id: Option<&'a str>,
+    /// Each mirror of the route, and why it got no copy, or `queued`: the copy has a line of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mirrors: Option<Fates<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
+}
+
+/// What became of a request's copies, as a map.
+#[derive(Debug)]
+pub(crate) struct Fates<'a>(&'a Shadow);
+
+impl Serialize for Fates<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.fates())
+    }
 }
 
 /// The line of a finished request.
@@ -226,12 +240,13 @@ pub(crate) fn line<'a>(session: &'a Session, error: Option<&Error>, ctx: &'a Ctx
             None => text("x-request-id").filter(|_| ctx.attempts > 0).map(Cow::Borrowed),
         },
         trace_id: text("traceparent").and_then(trace_id),
+        mirrors: ctx.shadow.as_deref().map(Fates),
         error: error.map(|error| error.etype().as_str().to_owned()),
     }
 }
 
 /// The trace id of a W3C `traceparent`: `00-<32 hex digits>-<16>-<2>`.
-fn trace_id(traceparent: &str) -> Option<&str> {
+pub(crate) fn trace_id(traceparent: &str) -> Option<&str> {
     let id = traceparent.split('-').nth(1)?;
     let valid = id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
     valid.then_some(id)

@@ -4,8 +4,11 @@ use crate::proxy::client_address;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv4Addr};
-use tidegate_config::{Plan, plan::Route};
-use tidegate_policies::{KeySource, Reason, Request, VariantId};
+use tidegate_config::{
+    Plan,
+    plan::{self, Route},
+};
+use tidegate_policies::{Decision, KeySource, MirrorChoice, Reason, Request, VariantId};
 
 /// A request to explain.
 #[derive(Debug, Clone, Deserialize)]
@@ -63,7 +66,7 @@ pub(crate) struct Answer {
     /// The share of users who get the same variant by the split.
     pub(crate) share: Option<f64>,
     pub(crate) variants: Vec<Share>,
-    /// Mirrors that would get a copy.
+    /// Mirrors that would get a copy; where each request draws afresh, those that might.
     pub(crate) mirrors: Vec<String>,
 }
 
@@ -148,8 +151,20 @@ fn answer(plan: &Plan, route: &Route, request: &Request<'_>) -> Answer {
         fallback: fallback.filter(|_| !drawn),
         share: (reason == "split" && !drawn).then(|| share(decision.variant)),
         variants: shares.collect(),
-        mirrors: Vec::new(),
+        mirrors: mirrors(route, request, &decision),
     }
+}
+
+/// Where each request draws afresh, those that may get a copy.
+fn mirrors(route: &Route, request: &Request<'_>, decision: &Decision) -> Vec<String> {
+    let gets = |mirror: &&plan::Mirror| match mirror.policy.choose(request.method, decision) {
+        MirrorChoice::Copy => true,
+        MirrorChoice::Method => false,
+        MirrorChoice::NotSampled => {
+            decision.reason == Reason::Draw && mirror.policy.sample.millionths() > 0
+        }
+    };
+    route.mirrors.iter().filter(gets).map(|mirror| mirror.name.to_string()).collect()
 }
 
 fn describe(source: &KeySource) -> String {

@@ -4,10 +4,12 @@
 mod access_log;
 mod admin;
 mod cli;
+mod client;
 mod demo;
 mod edge;
 mod explain;
 mod metrics;
+mod mirror;
 mod proxy;
 mod reload;
 mod server;

@@ -1,6 +1,7 @@
 //! Metrics by route and variant. Labels come only from the configuration; handles are resolved
 //! when a configuration is compiled, so that a request only adds to atomics.
 
+use crate::mirror::MirrorSeries;
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry,
@@ -14,7 +15,7 @@ use tidegate_config::Plan;
 
 /// Upper bounds in seconds: 0.5 ms to 30 s, about 2.5 apart, with the usual objectives
 /// (100 ms, 300 ms, 1 s) among them.
-const SECONDS: &[f64] = &[
+pub(crate) const SECONDS: &[f64] = &[
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
 ];
 
@@ -146,7 +147,15 @@ pub(crate) struct Metrics {
     pub(crate) reload_error: IntCounter,
     pub(crate) connections: IntGauge,
     pub(crate) log_dropped: IntCounter,
-    series: Mutex<HashSet<(String, String)>>,
+    pub(crate) mirrors: MirrorSeries,
+    series: Mutex<Series>,
+}
+
+/// What there are series of: routes with their variants, and with their mirrors.
+#[derive(Debug, Default)]
+struct Series {
+    variants: HashSet<(String, String)>,
+    mirrors: HashSet<(String, String)>,
 }
 
 const BY_VARIANT: &[&str] = &["route", "variant"];
@@ -237,6 +246,7 @@ impl Metrics {
             generation: generation.with_label_values::<&str>(&[]),
             connections: connections.with_label_values::<&str>(&[]),
             log_dropped: log_dropped.with_label_values::<&str>(&[]),
+            mirrors: MirrorSeries::new(&registry)?,
             registry,
             duration,
             share,
@@ -262,21 +272,26 @@ impl Metrics {
         }
     }
 
-    /// Shows the weights of `plan`, and forgets the series of routes, variants and upstreams that
-    /// are no longer configured: reloads must not pile labels up.
+    /// Shows the weights of `plan`, and forgets the series of routes, variants, mirrors and upstreams
+    /// that are no longer configured: reloads must not pile labels up.
     pub(crate) fn adopt(&self, plan: &Plan, generation: u64) {
         self.generation.set(i64::try_from(generation).unwrap_or(i64::MAX));
-        let mut next = HashSet::new();
+        let mut next = Series::default();
         for route in &plan.routes {
             for variant in &route.variants {
                 let by = [&*route.name, &*variant.name];
                 self.weight.with_label_values(&by).set(i64::from(variant.weight));
-                next.insert((route.name.to_string(), variant.name.to_string()));
+                next.variants.insert((route.name.to_string(), variant.name.to_string()));
             }
+            let mirrors = route.mirrors.iter();
+            next.mirrors.extend(mirrors.map(|m| (route.name.to_string(), m.name.to_string())));
         }
         let mut series = self.series.lock().unwrap_or_else(PoisonError::into_inner);
-        for (route, variant) in series.difference(&next) {
+        for (route, variant) in series.variants.difference(&next.variants) {
             self.forget(route, variant);
+        }
+        for (route, mirror) in series.mirrors.difference(&next.mirrors) {
+            self.mirrors.forget(route, mirror);
         }
         *series = next;
         self.endpoints.reset();

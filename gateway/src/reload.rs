@@ -3,7 +3,10 @@
 //! Whatever asks for it (a changed file, SIGHUP, the admin API), the same thread reads the files,
 //! compiles the whole, and publishes a new generation, or keeps the old one and says why.
 
-use crate::{access_log::AccessLog, metrics::Metrics, serving::Serving, upstream::resolve_first};
+use crate::{
+    access_log::AccessLog, metrics::Metrics, mirror::Mirrors, serving::Serving,
+    upstream::resolve_first,
+};
 use serde::Serialize;
 use std::{
     path::PathBuf,
@@ -67,6 +70,7 @@ struct Worker {
     path: PathBuf,
     store: Arc<Store<Serving>>,
     metrics: Arc<Metrics>,
+    mirrors: Arc<Mirrors>,
     status: Arc<Mutex<Status>>,
     watcher: Option<Watcher>,
     /// What listens now, whatever the files say.
@@ -86,6 +90,7 @@ impl Reloader {
         path: PathBuf,
         store: Arc<Store<Serving>>,
         metrics: Arc<Metrics>,
+        mirrors: Arc<Mirrors>,
         runtime: Handle,
     ) -> std::io::Result<Self> {
         let (queue, requests) = sync_channel(QUEUE);
@@ -101,8 +106,9 @@ impl Reloader {
             .inspect_err(|error| tracing::warn!(%error, "cannot watch the configuration's files"))
             .ok();
         let running = snapshot.state.plan().clone();
+        let rejected = None;
         let mut worker =
-            Worker { path, store, metrics, status, watcher, running, runtime, rejected: None };
+            Worker { path, store, metrics, mirrors, status, watcher, running, runtime, rejected };
         std::thread::Builder::new().name("reload".into()).spawn(move || {
             let runtime = worker.runtime.clone();
             let _runtime = runtime.enter();
@@ -179,6 +185,8 @@ impl Worker {
             Err(_) => return self.reload(cause),
         };
         let published = self.store.load();
+        snapshot.state.retire_mirrors(&published.state);
+        self.mirrors.budget.set_limit(published.state.plan().runtime.mirror_memory);
         self.metrics.adopt(published.state.plan(), generation);
         if let Some(watcher) = &self.watcher {
             watcher.set_paths(watched);

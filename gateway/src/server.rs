@@ -5,6 +5,7 @@ use crate::{
     admin,
     edge::{self, Bound, Drain},
     metrics::Metrics,
+    mirror::Mirrors,
     proxy::{Gateway, MAX_ATTEMPTS},
     reload::{Cause, Reloader},
     serving::Serving,
@@ -44,6 +45,7 @@ pub(crate) struct Shared {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) reloader: Reloader,
     pub(crate) drain: Arc<Drain>,
+    pub(crate) mirrors: Arc<Mirrors>,
     pub(crate) started: Instant,
     /// Names and real addresses of everything that listens.
     pub(crate) addresses: Vec<(Arc<str>, std::net::SocketAddr)>,
@@ -61,6 +63,7 @@ impl Shared {
 pub(crate) struct Server {
     proxy: Runtime,
     control: Runtime,
+    mirror: Runtime,
     shared: Arc<Shared>,
     listeners: Vec<Bound>,
     admin: Option<(Bound, admin::Token)>,
@@ -89,6 +92,8 @@ impl Server {
         };
         let proxy = runtime("proxy", plan.runtime.threads)?;
         let control = runtime("control", 1)?;
+        let (mirrors, mirror) = Mirrors::start(plan.runtime.threads, plan.runtime.mirror_memory)?;
+        let mirrors = Arc::new(mirrors);
         let access_log =
             plan.access_log.as_ref().map(|log| AccessLog::open(log, &metrics)).transpose()?;
         let serving = {
@@ -104,6 +109,7 @@ impl Server {
                 path,
                 Arc::clone(&store),
                 Arc::clone(&metrics),
+                Arc::clone(&mirrors),
                 control.handle().clone(),
             )?
         };
@@ -113,12 +119,13 @@ impl Server {
             store,
             reloader,
             drain: Drain::new(Arc::clone(&metrics)),
+            mirrors,
             metrics,
             started: Instant::now(),
             addresses,
             ready: AtomicBool::new(false),
         });
-        Ok(Self { proxy, control, shared, listeners, admin })
+        Ok(Self { proxy, control, mirror, shared, listeners, admin })
     }
 
     /// Calls `f` where signals can be listened for.
@@ -137,11 +144,14 @@ impl Server {
     /// # Errors
     /// When a socket cannot be given to the runtime.
     pub(crate) fn run(self, stop: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
-        let Self { proxy, control, shared, listeners, admin } = self;
+        let Self { proxy, control, mirror, shared, listeners, admin } = self;
         let (shutdown, watch) = watch::channel(false);
         let threads = shared.store.load().state.plan().runtime.threads;
-        let gateway =
-            Gateway { store: Arc::clone(&shared.store), metrics: Arc::clone(&shared.metrics) };
+        let gateway = Gateway {
+            store: Arc::clone(&shared.store),
+            metrics: Arc::clone(&shared.metrics),
+            mirrors: Arc::clone(&shared.mirrors),
+        };
         let app = Arc::new(http_proxy(gateway, threads));
         let mut accepting = Vec::new();
         for bound in listeners {
@@ -173,6 +183,7 @@ impl Server {
             log.flush(FLUSH_TIME);
         }
         proxy.shutdown_background();
+        mirror.shutdown_background();
         control.shutdown_background();
         tracing::info!("stopped");
         Ok(())

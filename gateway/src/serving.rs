@@ -3,16 +3,17 @@
 use crate::{
     access_log::AccessLog,
     metrics::{Metrics, VariantMetrics},
+    mirror::MirrorState,
     upstream::{Pool, keep_resolving},
 };
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
 };
-use tidegate_config::{Loaded, Plan};
+use tidegate_config::{Loaded, Plan, plan};
 use tidegate_policies::{Purpose, RouteId, Salt, VariantId};
 
 /// The state of a snapshot: immutable but for counters.
@@ -22,6 +23,8 @@ pub(crate) struct Serving {
     pub(crate) routes: Vec<ServingRoute>,
     /// By position in the plan's upstreams.
     pub(crate) pools: Vec<Arc<Pool>>,
+    /// The same, for mirrors: a dark launch takes no place from clients.
+    shadow_pools: Vec<Option<Arc<Pool>>>,
     pub(crate) access_log: Option<AccessLog>,
 }
 
@@ -29,6 +32,8 @@ pub(crate) struct Serving {
 #[derive(Debug)]
 pub(crate) struct ServingRoute {
     pub(crate) variants: Vec<ServingVariant>,
+    /// By position in the plan's mirrors.
+    pub(crate) mirrors: Vec<Arc<MirrorState>>,
     pub(crate) log_salt: Salt,
 }
 
@@ -50,6 +55,7 @@ impl Serving {
         access_log: Option<AccessLog>,
     ) -> Self {
         let pools = pools(&loaded.plan, previous);
+        let shadow_pools = shadow_pools(&loaded.plan, previous);
         let old: HashMap<_, _> = previous
             .iter()
             .flat_map(|old| old.loaded.plan.routes.iter().zip(&old.routes))
@@ -63,13 +69,22 @@ impl Serving {
                 split: same_weights
                     .map_or_else(Arc::default, |(_, old)| Arc::clone(&old.variants[i].split)),
             });
+            let mirrors = route.mirrors.iter().map(|mirror| {
+                let kept = old.get(&route.name).and_then(|(plan, old)| {
+                    let position = plan.mirrors.iter().position(|m| m.name == mirror.name)?;
+                    old.mirrors.get(position).map(Arc::clone)
+                });
+                let new = || MirrorState::new(metrics.mirrors.mirror(&route.name, &mirror.name));
+                kept.unwrap_or_else(|| Arc::new(new()))
+            });
             ServingRoute {
                 variants: variants.collect(),
+                mirrors: mirrors.collect(),
                 log_salt: Salt::new(&route.name, Purpose::AccessLog),
             }
         });
         let routes = routes.collect();
-        Self { routes, pools, access_log, loaded: Arc::new(loaded) }
+        Self { routes, pools, shadow_pools, access_log, loaded: Arc::new(loaded) }
     }
 
     pub(crate) fn plan(&self) -> &Plan {
@@ -79,6 +94,23 @@ impl Serving {
     /// Handles of `route`, which comes from this plan's table.
     pub(crate) fn route(&self, route: RouteId) -> &ServingRoute {
         &self.routes[route.0 as usize]
+    }
+
+    /// The pool that mirrors have at the upstream of this position.
+    pub(crate) fn shadow_pool(&self, upstream: usize) -> Option<&Arc<Pool>> {
+        self.shadow_pools.get(upstream)?.as_ref()
+    }
+
+    /// Stops the mirrors that `next` does not have.
+    pub(crate) fn retire_mirrors(&self, next: &Serving) {
+        let mirrors = |serving: &'_ Serving| -> HashMap<*const MirrorState, Arc<MirrorState>> {
+            let mirrors = serving.routes.iter().flat_map(|route| &route.mirrors);
+            mirrors.map(|mirror| (Arc::as_ptr(mirror), Arc::clone(mirror))).collect()
+        };
+        let kept = mirrors(next);
+        for (_, gone) in mirrors(self).iter().filter(|(mirror, _)| !kept.contains_key(*mirror)) {
+            gone.retire();
+        }
     }
 
     /// Shows the realised shares of every route.
@@ -114,18 +146,37 @@ impl ServingVariant {
 }
 
 fn pools(plan: &Plan, previous: Option<&Serving>) -> Vec<Arc<Pool>> {
-    let old: HashMap<_, _> = previous
-        .iter()
-        .flat_map(|old| &old.pools)
-        .map(|pool| (&pool.config().name, pool))
+    let old = by_name(previous.iter().flat_map(|old| &old.pools));
+    plan.upstreams.iter().map(|upstream| pool(upstream, &old)).collect()
+}
+
+fn shadow_pools(plan: &Plan, previous: Option<&Serving>) -> Vec<Option<Arc<Pool>>> {
+    let old = by_name(previous.iter().flat_map(|old| old.shadow_pools.iter().flatten()));
+    let mirrors = plan.routes.iter().flat_map(|route| &route.mirrors);
+    let used: HashSet<usize> = mirrors
+        .flat_map(|mirror| {
+            let noise = mirror.compare.as_ref().and_then(|compare| compare.noise_upstream);
+            noise.into_iter().chain([mirror.upstream])
+        })
         .collect();
-    let pool = |upstream: &tidegate_config::plan::Upstream| match old.get(&upstream.name) {
+    let upstreams = plan.upstreams.iter().enumerate();
+    upstreams.map(|(i, upstream)| used.contains(&i).then(|| pool(upstream, &old))).collect()
+}
+
+type PoolsByName<'a> = HashMap<&'a Arc<str>, &'a Arc<Pool>>;
+
+fn by_name<'a>(pools: impl Iterator<Item = &'a Arc<Pool>>) -> PoolsByName<'a> {
+    pools.map(|pool| (&pool.config().name, pool)).collect()
+}
+
+/// The old pool of `upstream`, if nothing about it changed; else a new one.
+fn pool(upstream: &plan::Upstream, old: &PoolsByName<'_>) -> Arc<Pool> {
+    match old.get(&upstream.name) {
         Some(pool) if pool.config() == upstream => Arc::clone(pool),
         previous => {
             let pool = Pool::new(upstream.clone(), previous.map(|pool| &***pool));
             keep_resolving(&pool);
             pool
         }
-    };
-    plan.upstreams.iter().map(pool).collect()
+    }
 }

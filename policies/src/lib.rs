@@ -9,6 +9,7 @@
 //! | which variant of the route serves it, and why? | [`VariantPolicy::decide`] |
 //! | where does a user's key land? | [`Salt::point`] |
 //! | is this request in a sample? | [`Sample::includes`] |
+//! | does a mirror get a copy of it? | [`MirrorPolicy::choose`] |
 //! | how many users does a change of weights move? | [`moved_users`] |
 #![forbid(unsafe_code)]
 
@@ -17,6 +18,7 @@ mod cookie;
 mod decide;
 mod host;
 mod matching;
+mod mirror;
 mod moved;
 mod pin;
 mod request;
@@ -29,6 +31,7 @@ pub use cookie::find as find_cookie;
 pub use decide::{Decision, Reason, VariantPolicy};
 pub use host::{HostPattern, InvalidHost};
 pub use matching::{HeaderMatch, PathMatch, QueryMatch, RouteMatch, ValueMatch};
+pub use mirror::{DayBudget, MirrorChoice, MirrorPolicy, RateLimit};
 pub use moved::moved_users;
 pub use pin::Pin;
 pub use request::Request;

@@ -2,13 +2,15 @@
 
 use crate::{
     plan,
-    problem::Problems,
+    problem::{Problems, Spanned},
     schema::{BucketSource, Route, Upstream},
+    text::Field,
 };
+use http::header::{AUTHORIZATION, COOKIE};
 use std::collections::HashSet;
 use tidegate_policies::VariantId;
 
-/// Upstreams that no variant names.
+/// Upstreams that no variant and no mirror names.
 pub(super) fn unused_upstreams(
     upstreams: &[&Upstream],
     routes: &[&Route],
@@ -16,7 +18,15 @@ pub(super) fn unused_upstreams(
 ) {
     let used: HashSet<&str> = routes
         .iter()
-        .flat_map(|route| route.variants.iter().map(|variant| variant.upstream.0.as_str()))
+        .flat_map(|route| {
+            let variants = route.variants.iter().map(|variant| variant.upstream.0.as_str());
+            let mirrors = route.mirrors.iter().flat_map(|mirror| {
+                let compare = mirror.compare.as_ref();
+                let noise = compare.and_then(|compare| compare.noise_upstream.as_ref());
+                noise.into_iter().chain([&mirror.upstream]).map(|name| name.0.as_str())
+            });
+            variants.chain(mirrors)
+        })
         .collect();
     for upstream in upstreams {
         let name = upstream.name.0.as_str();
@@ -33,6 +43,7 @@ pub(super) fn route(source: &Route, compiled: &plan::Route, problems: &mut Probl
     }
     unreached_variants(source, compiled, problems);
     unreached_sources(source, problems);
+    mirrors(source, problems);
     let weighted = compiled.variants.iter().filter(|variant| variant.weight > 0).count();
     if weighted > 1 && compiled.policy.bucket_by.is_empty() {
         problems
@@ -74,6 +85,33 @@ fn unreached_variants(source: &Route, compiled: &plan::Route, problems: &mut Pro
                     variant.name
                 ),
             );
+        }
+    }
+}
+
+/// A mirror that doubles the load of users' servers, and one whose answers cannot be equal.
+fn mirrors(source: &Route, problems: &mut Problems) {
+    for mirror in source.mirrors.iter() {
+        let upstream = mirror.upstream.0.as_str();
+        if source.variants.iter().any(|variant| variant.upstream.0 == upstream) {
+            problems.warning(
+                mirror.upstream.span,
+                format!("the mirror sends to `{upstream}`, which serves clients of this route too"),
+            );
+        }
+        let credential = |name: &&Spanned<Field>| [AUTHORIZATION, COOKIE].contains(&name.value.0);
+        if mirror.compare.is_some()
+            && let Some(name) = mirror.headers.remove.iter().find(credential)
+        {
+            problems
+                .warning(
+                    name.span,
+                    format!(
+                        "copies without `{}` may be answered differently for that alone",
+                        name.value.0
+                    ),
+                )
+                .help("compare where answers do not depend on who asks".to_owned());
         }
     }
 }

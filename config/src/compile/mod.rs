@@ -4,6 +4,7 @@
 mod headers;
 mod lint;
 mod matching;
+mod mirror;
 mod names;
 mod pins;
 mod process;
@@ -39,7 +40,8 @@ pub(crate) fn compile(
     let listeners = process::listeners(document, problems);
     let admin = process::admin(document, directory, problems);
     let (compiled_upstreams, upstream_names) = upstream::compile(&upstreams, problems);
-    let compiled = compile_routes(&routes, &upstream_names, problems);
+    let memory = document.runtime.mirror_memory.0;
+    let compiled = compile_routes(&routes, (&upstreams, &upstream_names), memory, problems);
     let complete = document.routes.complete && included.iter().all(|file| file.routes.complete);
     if routes.is_empty() && complete {
         problems
@@ -67,7 +69,8 @@ type CompiledRoute = (tidegate_policies::RouteMatch, crate::plan::Route);
 
 fn compile_routes(
     routes: &[&Route],
-    upstreams: &Names<'_>,
+    upstreams: (&[&Upstream], &Names<'_>),
+    memory: u64,
     problems: &mut Problems,
 ) -> Vec<CompiledRoute> {
     let mut names = Names::new("route");
@@ -75,7 +78,8 @@ fn compile_routes(
     let mut compiled = Vec::with_capacity(routes.len());
     for (position, route) in routes.iter().enumerate() {
         names.add(&route.name, position, problems);
-        let Some((matching, route_plan)) = route::compile(route, upstreams, problems) else {
+        let Some((matching, route_plan)) = route::compile(route, upstreams, memory, problems)
+        else {
             continue;
         };
         let first = matches.get(&route_plan.text.matching).copied();

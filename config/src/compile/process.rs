@@ -72,6 +72,7 @@ pub(super) fn runtime(document: &Document) -> Runtime {
     Runtime {
         threads: runtime.threads.map_or_else(processors, |threads| threads.0),
         drain_timeout: runtime.drain_timeout.0,
+        mirror_memory: usize::try_from(runtime.mirror_memory.0).unwrap_or(usize::MAX),
     }
 }
 

@@ -1,10 +1,10 @@
 //! One route.
 
-use super::{Names, headers, lint, matching, pins, weights};
+use super::{Names, headers, lint, matching, mirror, pins, weights};
 use crate::{
-    plan::{IssueCookie, Rewrite, Route as Plan, RouteText, Variant},
+    plan::{IssueCookie, Protocol, Rewrite, Route as Plan, RouteText, Variant},
     problem::Problems,
-    schema::{BucketSource, PathKind, Route},
+    schema::{BucketSource, PathKind, Route, Upstream},
 };
 use std::sync::Arc;
 use tidegate_policies::{KeySource, Purpose, RouteMatch, Salt, Split, VariantId, VariantPolicy};
@@ -12,7 +12,8 @@ use tidegate_policies::{KeySource, Purpose, RouteMatch, Salt, Split, VariantId, 
 /// Compiles one route; `None` when what is wrong with it leaves nothing to serve from.
 pub(super) fn compile(
     route: &Route,
-    upstreams: &Names<'_>,
+    (upstreams, upstream_names): (&[&Upstream], &Names<'_>),
+    memory: u64,
     problems: &mut Problems,
 ) -> Option<(RouteMatch, Plan)> {
     let before = problems.errors();
@@ -22,12 +23,15 @@ pub(super) fn compile(
         names.add(&variant.name, position, problems);
     }
     let weights = weights::compile(route, problems);
-    let variants = variants(route, weights.as_deref(), upstreams, &names, problems);
+    let variants = variants(route, weights.as_deref(), upstream_names, &names, problems);
+    spoken_by_variants(route, &variants, upstreams, problems);
     let pins = pins::compile(route, &names, problems);
     let (bucket_by, issue) = bucket_by(route, problems);
     let rewrite = rewrite(route, problems);
     let request_headers = headers::compile(&route.headers.request, problems);
     let response_headers = headers::compile(&route.headers.response, problems);
+    let salt = route.salt.as_ref().map_or(&route.name.value.0, |salt| &salt.0);
+    let mirrors = mirror::compile(route, salt, upstream_names, memory, problems);
 
     let weighted = route.variants.iter().zip(weights?);
     let weighted = weighted.map(|(variant, weight)| (variant.name.0.as_str(), weight));
@@ -37,7 +41,6 @@ pub(super) fn compile(
     if problems.errors() > before {
         return None;
     }
-    let salt = route.salt.as_ref().map_or(&route.name.value.0, |salt| &salt.0);
     let (pins, pin_texts): (Vec<_>, Vec<_>) = pins.into_iter().unzip();
     let policy = VariantPolicy { pins, bucket_by, salt: Salt::new(salt, Purpose::Split), split };
     let compiled = Plan {
@@ -45,6 +48,7 @@ pub(super) fn compile(
         policy,
         variants,
         issue,
+        mirrors,
         timeout: route.timeout.map(|timeout| timeout.0),
         max_body: route.max_body.0,
         rewrite,
@@ -89,6 +93,25 @@ fn variants(
         });
     }
     compiled
+}
+
+/// HTTP/2 to the services that answer clients is yet to come.
+fn spoken_by_variants(
+    route: &Route,
+    variants: &[Variant],
+    upstreams: &[&Upstream],
+    problems: &mut Problems,
+) {
+    for (written, variant) in route.variants.iter().zip(variants) {
+        let h2c = |upstream: &&Upstream| upstream.version() == Protocol::H2c;
+        if upstreams.get(variant.upstream).is_some_and(h2c)
+            && upstreams[variant.upstream].name.value.0 == written.upstream.value.0
+        {
+            problems
+                .error(written.upstream.span, "an upstream of `protocol: h2c` cannot serve clients")
+                .help("only mirrors can send to it until a later version".to_owned());
+        }
+    }
 }
 
 fn bucket_by(route: &Route, problems: &mut Problems) -> (Vec<KeySource>, Option<IssueCookie>) {

@@ -19,6 +19,7 @@ pub(super) fn compile<'a>(
         compiled.push(Plan {
             name: upstream.name.0.as_str().into(),
             endpoints: endpoints(upstream, problems),
+            protocol: upstream.version(),
             load_balance: upstream.balance(),
             timeouts: UpstreamTimeouts {
                 connect: upstream.timeouts.connect.0,

@@ -165,6 +165,7 @@ mod tests {
         assert_eq!(key("routes[].expose_variant").default, Some(json!(false)));
         assert_eq!(key("routes[].max_body").default, Some(json!("100MiB")));
         assert!(key("listeners").required && !key("routes").required);
-        assert!(key("routes[].mirrors").later);
+        assert!(key("routes[].retry").later && !key("routes[].mirrors").later);
+        assert_eq!(key("routes[].mirrors[].percent").default, Some(json!(100)));
     }
 }

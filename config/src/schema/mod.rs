@@ -2,11 +2,13 @@
 //! comments are the descriptions in the JSON Schema.
 
 mod document;
+mod mirror;
 mod process;
 mod route;
 mod upstream;
 
 pub(crate) use document::{Document, Included};
+pub(crate) use mirror::{Compare, Mirror};
 pub(crate) use route::{
     BucketSource, HeaderCondition, HeaderOps, Match, NameCondition, PathKind, Pin, Route, present,
 };

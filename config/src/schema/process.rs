@@ -4,7 +4,7 @@ use crate::{
     decode::{Later, schema},
     problem::Spanned,
     text::{Address, JsonFormat, Name, Text, Threads},
-    value::{Period, Share},
+    value::{Period, Share, Size},
 };
 
 schema! {
@@ -34,8 +34,9 @@ schema! {
         threads: Option<Threads>,
         /// How long requests in flight may take to finish after SIGTERM.
         drain_timeout: Period = "30s",
-        /// The memory that all mirrors together may hold. Not supported yet.
-        mirror_memory: Later,
+        /// The memory that all mirrors together may hold: bodies of copies, and answers that are
+        /// compared.
+        mirror_memory: Size = "64MiB",
     }
 
     /// One line for each request.

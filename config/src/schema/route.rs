@@ -1,5 +1,6 @@
 //! `routes`.
 
+use super::Mirror;
 use crate::{
     decode::{Decode, Entries, Later, List, quoted, schema, wrong_type},
     problem::{Problems, Spanned},
@@ -28,8 +29,8 @@ schema! {
         salt: Option<Text>,
         /// Rules before the split; the first that matches wins.
         pins: List<Pin> = [],
-        /// Copies of requests to a dark upstream. Not supported yet.
-        mirrors: Later,
+        /// Copies of requests to dark upstreams, whose answers no client sees.
+        mirrors: Spanned<List<Mirror>> = [],
         /// From the head of the request to the end of the response. Absent: unlimited.
         timeout: Option<Timeout>,
         /// Attempts after a failure. Not supported yet.

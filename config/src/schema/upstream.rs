@@ -2,9 +2,9 @@
 
 use crate::{
     decode::{Later, List, schema},
-    plan::LoadBalance,
+    plan::{LoadBalance, Protocol as Version},
     problem::Spanned,
-    text::{Balance, Name, Server},
+    text::{Balance, Name, Protocol, Server},
     value::Timeout,
 };
 use std::num::NonZeroU32;
@@ -27,8 +27,8 @@ schema! {
         health_check: Later,
         /// Ejection of endpoints that fail. Not supported yet.
         outlier_detection: Later,
-        /// `h2c` for HTTP/2 without TLS. Not supported yet.
-        protocol: Later,
+        /// `http1`, or `h2c` for HTTP/2 without TLS, which is for upstreams of mirrors alone so far.
+        protocol: Protocol = "http1",
         /// TLS to the endpoints. Not supported yet.
         tls: Later,
     }
@@ -56,5 +56,10 @@ impl Upstream {
     /// How an endpoint is chosen.
     pub(crate) fn balance(&self) -> LoadBalance {
         self.load_balance.0
+    }
+
+    /// What is spoken with the endpoints.
+    pub(crate) fn version(&self) -> Version {
+        self.protocol.0
     }
 }

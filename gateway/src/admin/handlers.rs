@@ -20,7 +20,7 @@ use std::{
 use tidegate_config::{Diagnostic, plan};
 use tidegate_policies::VariantId;
 
-type Context = State<Arc<Shared>>;
+pub(super) type Context = State<Arc<Shared>>;
 
 pub(super) async fn healthz() -> &'static str {
     "ok\n"
@@ -42,6 +42,14 @@ pub(super) async fn metrics(State(shared): Context) -> Result<Response, Problem>
         let known = i64::try_from(pool.endpoints().len()).unwrap_or(i64::MAX);
         metrics.endpoints.with_label_values(&[&*pool.config().name, "usable"]).set(known);
     }
+    for (plan, route) in snapshot.state.plan().routes.iter().zip(&snapshot.state.routes) {
+        for (mirror, state) in plan.mirrors.iter().zip(&route.mirrors) {
+            let by = [&*plan.name, &*mirror.name];
+            metrics.mirrors.under_way.with_label_values(&by).set(i64::from(state.under_way()));
+        }
+    }
+    let held = shared.mirrors.budget.used();
+    metrics.mirrors.memory.set(i64::try_from(held).unwrap_or(i64::MAX));
     metrics.connections.set(i64::try_from(shared.drain.open()).unwrap_or(i64::MAX));
     let mut text = Vec::new();
     let encoder = TextEncoder::new();
@@ -131,7 +139,7 @@ fn describe(serving: &crate::serving::Serving, i: usize) -> Value {
 
 pub(super) async fn upstreams(State(shared): Context) -> Json<Value> {
     let snapshot = shared.store.load();
-    let upstreams = snapshot.state.pools.iter().map(|pool| {
+    let upstreams = snapshot.state.pools.iter().enumerate().map(|(position, pool)| {
         let config = pool.config();
         let endpoints = pool.endpoints();
         let endpoints = endpoints.iter().map(
@@ -142,6 +150,7 @@ pub(super) async fn upstreams(State(shared): Context) -> Json<Value> {
             "configured": config.endpoints.iter().map(endpoint_text).collect::<Vec<_>>(),
             "endpoints": endpoints.collect::<Vec<_>>(),
             "in_flight": pool.in_flight(),
+            "copies_in_flight": snapshot.state.shadow_pool(position).map(|pool| pool.in_flight()),
         })
     });
     Json(json!({ "upstreams": upstreams.collect::<Vec<_>>() }))

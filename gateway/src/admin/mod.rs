@@ -4,6 +4,7 @@
 
 mod guard;
 mod handlers;
+mod mirrors;
 mod openapi;
 mod problem;
 
@@ -39,6 +40,12 @@ fn router(shared: Arc<Shared>, token: Token) -> Router {
         .route("/api/v1/routes", get(handlers::routes))
         .route("/api/v1/routes/{name}", get(handlers::route))
         .route("/api/v1/upstreams", get(handlers::upstreams))
+        .route("/api/v1/mirrors", get(mirrors::mirrors))
+        .route("/api/v1/mirrors/{route}/{mirror}", get(mirrors::mirror))
+        .route(
+            "/api/v1/mirrors/{route}/{mirror}/diffs",
+            get(mirrors::diffs).delete(mirrors::forget),
+        )
         .route("/api/v1/config", get(handlers::config))
         .route("/api/v1/config/reload", post(handlers::reload))
         .route("/api/v1/explain", post(handlers::explain))

@@ -13,6 +13,18 @@ const ENDPOINTS: &[(&str, &str, &str)] = &[
     ("get", "/api/v1/routes", "All routes with their variants' weights and shares"),
     ("get", "/api/v1/routes/{name}", "One route"),
     ("get", "/api/v1/upstreams", "Pools, their endpoints and load"),
+    ("get", "/api/v1/mirrors", "All mirrors: what became of every request, load, memory"),
+    ("get", "/api/v1/mirrors/{route}/{mirror}", "One mirror"),
+    (
+        "get",
+        "/api/v1/mirrors/{route}/{mirror}/diffs",
+        "Which fields of the dark version's answers differ, the most certain difference first",
+    ),
+    (
+        "delete",
+        "/api/v1/mirrors/{route}/{mirror}/diffs",
+        "204; forgets what was found, for a new dark version",
+    ),
     ("get", "/api/v1/config", "The configuration in force, secrets redacted"),
     (
         "post",
@@ -26,10 +38,11 @@ const ENDPOINTS: &[(&str, &str, &str)] = &[
 pub(super) async fn document() -> Json<Value> {
     let mut paths = Map::new();
     for (method, path, summary) in ENDPOINTS {
+        let success = if *method == "delete" { "204" } else { "200" };
         let mut operation = json!({
             "summary": summary,
             "responses": {
-                "200": { "description": "Success" },
+                success: { "description": "Success" },
                 "default": {
                     "description": "A problem",
                     "content": { "application/problem+json": {
@@ -38,17 +51,24 @@ pub(super) async fn document() -> Json<Value> {
                 },
             },
         });
-        if path.contains("{name}") {
-            operation["parameters"] = json!([
-                { "name": "name", "in": "path", "required": true, "schema": { "type": "string" } },
-            ]);
+        let names = path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
+        let parameters: Vec<_> = names
+            .map(|name| {
+                json!({
+                    "name": name, "in": "path", "required": true, "schema": { "type": "string" },
+                })
+            })
+            .collect();
+        if !parameters.is_empty() {
+            operation["parameters"] = json!(parameters);
         }
         if path.ends_with("/explain") {
             operation["requestBody"] = json!({ "required": true, "content": {
                 "application/json": { "schema": { "$ref": "#/components/schemas/Question" } },
             } });
         }
-        paths.insert((*path).to_owned(), json!({ *method: operation }));
+        let item = paths.entry(*path).or_insert_with(|| json!({}));
+        item[*method] = operation;
     }
     Json(json!({
         "openapi": "3.1.0",

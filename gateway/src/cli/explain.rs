@@ -57,6 +57,9 @@ fn in_words(answer: &Answer) -> String {
         let shares = answer.variants.iter().map(|v| format!("{} {}", v.variant, percent(v.share)));
         row("split", &shares.collect::<Vec<_>>().join(", "));
     }
+    if !answer.mirrors.is_empty() {
+        row("mirrors", &answer.mirrors.join(", "));
+    }
     row("client", &answer.client.to_string());
     text
 }

@@ -3,6 +3,7 @@
 mod check;
 mod diff;
 mod explain;
+mod mirror;
 mod output;
 mod run;
 
@@ -74,6 +75,11 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Ask a running gateway about its mirrors
+    Mirror {
+        #[command(subcommand)]
+        command: mirror::Command,
+    },
     /// Show it: two versions of a service, a gateway in front, users, and a table to watch
     Demo {
         /// Where the configuration and the logs go, and stay; default: a directory that is removed
@@ -113,6 +119,7 @@ pub(crate) fn main() -> ExitCode {
             explain::explain(&config, &headers, method, client, url, json)
         }
         Command::Diff { old, new, json } => diff::diff(&old, &new, json),
+        Command::Mirror { command } => mirror::mirror(&command),
         Command::Demo { dir, once, json } => match demo::run(&demo::Options { dir, once, json }) {
             Ok(true) => ExitCode::SUCCESS,
             Ok(false) => ExitCode::from(FAILURE),

@@ -1,6 +1,6 @@
 //! The gateway as its admin API shows it.
 
-use super::client::Client;
+use crate::client::Client;
 use serde::{Deserialize, de::DeserializeOwned};
 use std::net::SocketAddr;
 

@@ -1,9 +1,7 @@
 //! The users: some with a key, some without, at a modest steady rate.
 
-use super::{
-    client::{self, Client},
-    record::{Answered, Record, Sample},
-};
+use super::record::{Answered, Record, Sample};
+use crate::client::{self, Client};
 use serde::Deserialize;
 use std::{
     net::SocketAddr,

@@ -7,7 +7,6 @@
 //! table that a few escape sequences draw.
 
 mod admin;
-mod client;
 mod config;
 mod live;
 mod load;

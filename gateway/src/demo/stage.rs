@@ -1,7 +1,7 @@
 //! Everything that runs during the demo: started together, ended together.
 
-use super::{admin::Admin, client::Client, config, load::Load, record::Totals, service::Service};
-use crate::server::Server;
+use super::{admin::Admin, config, load::Load, record::Totals, service::Service};
+use crate::{client::Client, server::Server};
 use std::{
     fs, io,
     net::SocketAddr,

@@ -1,7 +1,11 @@
 //! From a request's head to its route and variant, or a refusal.
 
 use super::{Ctx, connection};
-use crate::{edge::head as limits, metrics::Rejection};
+use crate::{
+    edge::head as limits,
+    metrics::Rejection,
+    mirror::{Mirrors, Shadow},
+};
 use http::{HeaderMap, Method, Uri, Version, header};
 use ipnet::IpNet;
 use pingora_http::RequestHeader;
@@ -26,7 +30,7 @@ const fn refusal(status: u16, rejection: Rejection, why: &'static str) -> Refusa
 const MAX_HOPS: usize = 32;
 
 /// Decides where the request goes.
-pub(crate) fn admit(session: &Session, ctx: &mut Ctx) -> Result<(), Refusal> {
+pub(crate) fn admit(session: &Session, ctx: &mut Ctx, mirrors: &Mirrors) -> Result<(), Refusal> {
     let head = session.req_header();
     let peer = connection(session).map_or(ctx.client, super::Conn::peer);
     let trusted = &ctx.serving().plan().trusted_proxies;
@@ -64,6 +68,8 @@ pub(crate) fn admit(session: &Session, ctx: &mut Ctx) -> Result<(), Refusal> {
     if !matches!(decision.reason, Reason::Pin(_)) {
         snapshot.state.route(id).variant(decision.variant).decide();
     }
+    ctx.shadow =
+        Shadow::begin(&snapshot, mirrors, id, decision, &head.method, session.is_upgrade_req());
     ctx.choose(id, decision);
     Ok(())
 }

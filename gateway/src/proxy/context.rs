@@ -4,6 +4,7 @@ use super::connection;
 use crate::{
     access_log,
     metrics::{Code, Outcome},
+    mirror::{Launch, Mirrors, Shadow},
     serving::{Serving, ServingRoute, ServingVariant},
     upstream::Lease,
 };
@@ -43,6 +44,8 @@ pub(crate) struct Ctx {
     /// A new `x-request-id` for a request without a sane one.
     pub(crate) request_id: Option<u128>,
     pub(crate) body_in: u64,
+    /// What the route's mirrors need of it.
+    pub(crate) shadow: Option<Box<Shadow>>,
     /// Until the response's head came.
     pub(crate) upstream_time: Option<Duration>,
 }
@@ -85,6 +88,7 @@ impl Ctx {
             issued: None,
             request_id: None,
             body_in: 0,
+            shadow: None,
             upstream_time: None,
         }
     }
@@ -140,6 +144,21 @@ impl Ctx {
         if let Some(attempt) = &mut self.attempt {
             attempt.dispatched = Instant::now();
             attempt.sent = false;
+        }
+    }
+
+    /// The whole request went to its upstream: the route's mirrors may have their copies.
+    pub(crate) fn launch_copies(&mut self, mirrors: &Mirrors) {
+        let (Some(chosen), true) = (&self.chosen, self.shadow.is_some()) else { return };
+        let log = self.serving().access_log.as_ref();
+        let launch = Launch {
+            client: self.client,
+            serving: chosen.serving,
+            draw: self.draw,
+            logged: log.is_some_and(|log| access_log::wanted(log, self)),
+        };
+        if let Some(shadow) = &mut self.shadow {
+            shadow.launch(mirrors, launch);
         }
     }
 
@@ -229,6 +248,9 @@ pub(crate) fn finish(session: &mut Session, error: Option<&Error>, ctx: &mut Ctx
         // How long a stream lived says nothing about latency.
         let timed = Some(ctx.started.elapsed()).filter(|_| !session.was_upgraded());
         variant.metrics.request(code, timed);
+    }
+    if let Some(shadow) = &mut ctx.shadow {
+        shadow.finish(error.is_none() && status.is_some());
     }
     if let Some(log) = &ctx.serving().access_log
         && access_log::wanted(log, ctx)

@@ -8,6 +8,8 @@
 //! error_* / fail_*         outcome: whose failure was it, and what does the client get
 //! logging                  context: counts, and a line in the access log
 //! ```
+//!
+//! Beside them, what the route's mirrors need goes by [`crate::mirror::Shadow`].
 
 mod admit;
 mod context;
@@ -19,7 +21,7 @@ mod respond;
 pub(crate) use admit::{client_address, id_text};
 pub(crate) use context::Ctx;
 
-use crate::{edge::Conn, metrics::Metrics, serving::Serving};
+use crate::{edge::Conn, metrics::Metrics, mirror::Mirrors, serving::Serving};
 use async_trait::async_trait;
 use bytes::Bytes;
 use pingora_core::{modules::http::HttpModules, upstreams::peer::HttpPeer};
@@ -44,6 +46,7 @@ const BODY_DRAIN_TIME: Duration = Duration::from_secs(2);
 pub(crate) struct Gateway {
     pub(crate) store: Arc<Store<Serving>>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) mirrors: Arc<Mirrors>,
 }
 
 #[async_trait]
@@ -63,7 +66,7 @@ impl ProxyHttp for Gateway {
         }
         session.set_read_timeout(Some(BODY_READ_TIME));
         session.set_total_drain_timeout(Some(BODY_DRAIN_TIME));
-        match admit::admit(session, ctx) {
+        match admit::admit(session, ctx, &self.mirrors) {
             Ok(()) => {
                 context::set_deadline(session, ctx);
                 Ok(false)
@@ -88,7 +91,11 @@ impl ProxyHttp for Gateway {
         ctx: &mut Ctx,
     ) -> Result<()> {
         ctx.start_attempt();
-        forward::prepare(session, upstream, ctx)
+        forward::prepare(session, upstream, ctx)?;
+        if let Some(shadow) = &mut ctx.shadow {
+            shadow.dispatch(session.req_header(), upstream);
+        }
+        Ok(())
     }
 
     async fn request_body_filter(
@@ -107,8 +114,12 @@ impl ProxyHttp for Gateway {
             )
             .into_down());
         }
+        if let (Some(shadow), Some(body)) = (&mut ctx.shadow, body) {
+            shadow.body(body);
+        }
         if end {
             context::set_response_deadline(session, ctx);
+            ctx.launch_copies(&self.mirrors);
         }
         Ok(())
     }
@@ -120,6 +131,19 @@ impl ProxyHttp for Gateway {
         ctx: &mut Ctx,
     ) -> Result<()> {
         respond::received(session, response, ctx)
+    }
+
+    fn upstream_response_body_filter(
+        &self,
+        _session: &mut Session,
+        body: &mut Option<Bytes>,
+        end: bool,
+        ctx: &mut Ctx,
+    ) -> Result<Option<Duration>> {
+        if let Some(shadow) = &mut ctx.shadow {
+            shadow.answer_body(body.as_ref(), end);
+        }
+        Ok(None)
     }
 
     async fn response_filter(

@@ -42,6 +42,9 @@ pub(super) fn received(
         attempt.responded = true;
         ctx.upstream_time = Some(attempt.dispatched.elapsed());
     }
+    if let Some(shadow) = &mut ctx.shadow {
+        shadow.answer(response);
+    }
     context::set_rest_deadline(session, ctx);
     if status == StatusCode::SWITCHING_PROTOCOLS {
         // A stream lives as long as its two ends want.

@@ -11,8 +11,11 @@ use std::{
     },
     time::Duration,
 };
-use tidegate_config::plan::{self, LoadBalance};
+use tidegate_config::plan::{self, LoadBalance, Protocol};
 use tidegate_policies::{Point, Purpose, Salt};
+
+/// Requests at once on an HTTP/2 connection: what servers allow by default.
+const H2_STREAMS: usize = 100;
 
 /// An upstream at run time. It outlives a reload that does not change it.
 #[derive(Debug)]
@@ -56,8 +59,12 @@ impl Pool {
     /// A pool that knows of names what `previous` knew, if that had the same endpoints: a reload
     /// must not wait for the DNS.
     pub(crate) fn new(config: plan::Upstream, previous: Option<&Pool>) -> Arc<Self> {
-        // An HTTP/1.1 connection carries one request at a time.
-        let limit = config.limits.connections.min(config.limits.requests).get();
+        let limits = config.limits;
+        let limit = match config.protocol {
+            // A connection carries one request at a time.
+            Protocol::Http1 => limits.connections.min(limits.requests).get(),
+            Protocol::H2c => limits.requests.get(),
+        };
         let same = previous.filter(|previous| previous.config.endpoints == config.endpoints);
         let known = match same {
             Some(previous) => previous.known().clone(),
@@ -161,7 +168,13 @@ impl Pool {
         peer.options.read_timeout = Some(timeouts.response.max(timeouts.idle));
         peer.options.write_timeout = Some(timeouts.idle);
         peer.options.idle_timeout = Some(timeouts.idle);
-        peer.options.set_http_version(1, 1);
+        match self.config.protocol {
+            Protocol::Http1 => peer.options.set_http_version(1, 1),
+            Protocol::H2c => {
+                peer.options.set_http_version(2, 2);
+                peer.options.max_h2_streams = H2_STREAMS;
+            }
+        }
         let seed = Salt::new(&address.to_string(), Purpose::Endpoint);
         Endpoint { address, peer, in_flight: AtomicU32::new(0), seed }
     }
@@ -193,6 +206,11 @@ impl Endpoint {
 }
 
 impl Lease {
+    /// [`Lease::peer`], where pingora only looks at it.
+    pub(crate) fn peer_ref(&self) -> &HttpPeer {
+        &self.endpoint.peer
+    }
+
     /// What pingora connects to.
     pub(crate) fn peer(&self) -> Box<HttpPeer> {
         Box::new(self.endpoint.peer.clone())
@@ -226,6 +244,7 @@ mod tests {
         let config = plan::Upstream {
             name: "pool".into(),
             endpoints: ports.iter().map(address).collect(),
+            protocol: Protocol::Http1,
             load_balance,
             timeouts: plan::UpstreamTimeouts {
                 connect: Duration::from_secs(1),

@@ -1,7 +1,8 @@
-//! An HTTP/1.1 client with kept connections, as any user of the gateway may have.
+//! An HTTP/1.1 client with kept connections: for commands that ask the admin API, and for the demo's
+//! users.
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, StatusCode};
+use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Empty};
 use hyper_util::{
     client::legacy::{self, connect::HttpConnector},
@@ -9,23 +10,23 @@ use hyper_util::{
 };
 use std::{error::Error, net::SocketAddr, time::Duration};
 
-/// The longest wait for an answer. Longer than anything in the demo takes when all is well.
+/// The longest wait for an answer. Longer than anything takes when all is well.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Sends requests; clones share their connections.
 #[derive(Debug, Clone)]
-pub(super) struct Client(legacy::Client<HttpConnector, Empty<Bytes>>);
+pub(crate) struct Client(legacy::Client<HttpConnector, Empty<Bytes>>);
 
 /// An answer.
 #[derive(Debug)]
-pub(super) struct Answer {
-    pub(super) status: StatusCode,
-    pub(super) headers: HeaderMap,
-    pub(super) body: Bytes,
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
 }
 
 impl Client {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
         let mut builder = legacy::Client::builder(TokioExecutor::new());
@@ -36,13 +37,26 @@ impl Client {
     ///
     /// # Errors
     /// In words, when no whole answer came in time.
-    pub(super) async fn get(
+    pub(crate) async fn get(
         &self,
         to: SocketAddr,
         path: &str,
         headers: &[(&str, &str)],
     ) -> Result<Answer, String> {
-        let mut request = Request::get(format!("http://{to}{path}"));
+        self.request(Method::GET, &format!("http://{to}{path}"), headers).await
+    }
+
+    /// Asks for `url`.
+    ///
+    /// # Errors
+    /// In words, when no whole answer came in time.
+    pub(crate) async fn request(
+        &self,
+        method: Method,
+        url: &str,
+        headers: &[(&str, &str)],
+    ) -> Result<Answer, String> {
+        let mut request = Request::builder().method(method).uri(url);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }

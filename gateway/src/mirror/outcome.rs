@@ -1,0 +1,158 @@
+//! What became of a request at a mirror. Each request of the route has one outcome at each of its
+//! mirrors, so the outcomes of a mirror add up to the requests of its route.
+
+use tidegate_policies::MirrorChoice;
+
+/// The one thing that happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// Sent, and answered with a status of this class.
+    Success,
+    Redirect,
+    ClientError,
+    ServerError,
+    /// Sent, and not answered to the end in the mirror's time.
+    Timeout,
+    /// No connection to the dark upstream.
+    ConnectFailure,
+    /// The connection broke, or what came was no HTTP.
+    Reset,
+    /// The dark upstream has no endpoint.
+    NoEndpoint,
+    /// The dark upstream is at its limit of connections or requests.
+    Overloaded,
+    /// Not in the mirror's share.
+    NotSampled,
+    /// Not one of the mirror's methods.
+    Method,
+    /// The request asks for another protocol: a stream has no copy.
+    Upgrade,
+    /// The body is larger than the mirror takes.
+    BodyTooLarge,
+    /// All mirrors together hold as much as they may.
+    MemoryBudget,
+    /// As many copies are under way as may be.
+    ConcurrentLimit,
+    /// More a second than the mirror takes.
+    Rate,
+    /// More a day than the mirror takes.
+    DayBudget,
+    /// Too many copies wait for the mirrors' threads, which yield to all other work.
+    QueueFull,
+    /// The request never came to its end: its client left, or its variant broke off.
+    Incomplete,
+    /// The request was never sent to its variant.
+    NotDispatched,
+    /// A reload removed the mirror.
+    Removed,
+}
+
+impl Outcome {
+    pub(crate) const LABELS: [&str; 21] = [
+        "2xx",
+        "3xx",
+        "4xx",
+        "5xx",
+        "timeout",
+        "connect_failure",
+        "reset",
+        "no_endpoint",
+        "overloaded",
+        "not_sampled",
+        "method",
+        "upgrade",
+        "body_too_large",
+        "memory_budget",
+        "concurrent_limit",
+        "rate",
+        "day_budget",
+        "queue_full",
+        "incomplete",
+        "not_dispatched",
+        "removed",
+    ];
+
+    pub(crate) fn label(self) -> &'static str {
+        Self::LABELS[self as usize]
+    }
+
+    /// The whole answer came.
+    pub(super) fn is_answer(self) -> bool {
+        use Outcome::{ClientError, Redirect, ServerError, Success};
+        matches!(self, Success | Redirect | ClientError | ServerError)
+    }
+
+    /// An answer of `status`.
+    pub(super) fn answered(status: u16) -> Self {
+        match status {
+            ..300 => Outcome::Success,
+            300..400 => Outcome::Redirect,
+            400..500 => Outcome::ClientError,
+            500.. => Outcome::ServerError,
+        }
+    }
+
+    /// Why a choice is no copy.
+    pub(super) fn of(choice: MirrorChoice) -> Option<Self> {
+        match choice {
+            MirrorChoice::Copy => None,
+            MirrorChoice::Method => Some(Outcome::Method),
+            MirrorChoice::NotSampled => Some(Outcome::NotSampled),
+        }
+    }
+}
+
+/// What came of comparing the dark version's answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Compared {
+    /// Nothing differs.
+    Match,
+    /// Fields differ, and all of them are known as noise.
+    Noise,
+    /// Something differs that is not known as noise.
+    Mismatch,
+    /// An answer is larger than what is compared.
+    TooLarge,
+    /// An answer's content encoding is unknown or broken.
+    Undecodable,
+    /// All mirrors together hold as much as they may.
+    MemoryBudget,
+    /// An answer did not come, or not to its end, or too late.
+    Incomplete,
+    /// The client was answered by another variant than the route's first.
+    NotBaseline,
+}
+
+impl Compared {
+    pub(crate) const LABELS: [&str; 8] = [
+        "match",
+        "noise",
+        "mismatch",
+        "too_large",
+        "undecodable",
+        "memory_budget",
+        "incomplete",
+        "not_baseline",
+    ];
+
+    pub(crate) fn label(self) -> &'static str {
+        Self::LABELS[self as usize]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_are_in_the_order_of_the_variants() {
+        assert_eq!(Outcome::answered(204).label(), "2xx");
+        assert_eq!(Outcome::answered(599).label(), "5xx");
+        assert_eq!(Outcome::Timeout.label(), "timeout");
+        assert_eq!(Outcome::NotSampled.label(), "not_sampled");
+        assert_eq!(Outcome::QueueFull.label(), "queue_full");
+        assert_eq!(Outcome::Removed as usize, Outcome::LABELS.len() - 1);
+        assert_eq!(Compared::Mismatch.label(), "mismatch");
+        assert_eq!(Compared::NotBaseline as usize, Compared::LABELS.len() - 1);
+    }
+}

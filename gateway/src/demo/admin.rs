@@ -74,6 +74,38 @@ pub(super) struct Variant {
     pub(super) share: f64,
 }
 
+/// `/api/v1/mirrors/shop/dark/diffs`
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct Diffs {
+    pub(super) compared: u64,
+    pub(super) mismatch: u64,
+    pub(super) fields: Vec<Field>,
+}
+
+/// A field that differs.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct Field {
+    pub(super) field: String,
+    pub(super) verdict: String,
+    pub(super) rate: f64,
+    pub(super) log10_evidence: Option<f64>,
+    pub(super) examples: Vec<Example>,
+}
+
+/// One time that it did.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct Example {
+    pub(super) expected: String,
+    pub(super) actual: String,
+}
+
+impl Diffs {
+    /// The fields of this verdict, in order.
+    pub(super) fn of(&self, verdict: &str) -> impl Iterator<Item = &Field> {
+        self.fields.iter().filter(move |field| field.verdict == verdict)
+    }
+}
+
 /// `/metrics`
 #[derive(Debug)]
 pub(super) struct Metrics(String);
@@ -89,6 +121,11 @@ impl Admin {
 
     pub(super) async fn routes(&self) -> Result<Routes, String> {
         self.json("/api/v1/routes").await
+    }
+
+    /// What comparing the dark version's answers found.
+    pub(super) async fn diffs(&self) -> Result<Diffs, String> {
+        self.json("/api/v1/mirrors/shop/dark/diffs").await
     }
 
     pub(super) async fn metrics(&self) -> Result<Metrics, String> {

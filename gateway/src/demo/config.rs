@@ -15,9 +15,18 @@ pub(super) struct Weights {
 /// How the demo begins.
 pub(super) const START: Weights = Weights { stable: 90, canary: 10 };
 
-/// The configuration's text for services at `v1` and `v2`.
-pub(super) fn text(v1: SocketAddr, v2: SocketAddr, weights: Weights) -> String {
+/// Where the three versions are.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Versions {
+    pub(super) v1: SocketAddr,
+    pub(super) v2: SocketAddr,
+    pub(super) v3: SocketAddr,
+}
+
+/// The configuration's text.
+pub(super) fn text(versions: Versions, weights: Weights) -> String {
     let Weights { stable, canary } = weights;
+    let Versions { v1, v2, v3 } = versions;
     format!(
         "{MARK} Save a change and it is in force within a second.
 listeners:
@@ -29,6 +38,7 @@ access_log: {{ path: access.log, format: json, sample: 1% }}
 upstreams:
   - {{ name: v1, endpoints: [\"{v1}\"] }}
   - {{ name: v2, endpoints: [\"{v2}\"] }}
+  - {{ name: v3, endpoints: [\"{v3}\"] }}
 
 routes:
   - name: shop
@@ -39,6 +49,11 @@ routes:
     bucket_by: [{{ header: x-user-id }}]   # a user stays with one variant; others draw each time
     pins:
       - {{ variant: canary, header: {{ name: x-canary, exact: always }}, from: [127.0.0.0/8] }}
+    mirrors:
+      - name: dark                   # v3 gets copies; no user ever sees its answers
+        upstream: v3
+        percent: 25
+        compare: {{ ignore: [$.version], noise_upstream: v1 }}
     expose_variant: true             # the answer says who gave it: x-tidegate-variant
 "
     )
@@ -80,7 +95,8 @@ mod tests {
     use super::*;
 
     fn example(weights: Weights) -> String {
-        text(([127, 0, 0, 1], 9001).into(), ([127, 0, 0, 1], 9002).into(), weights)
+        let at = |port| ([127, 0, 0, 1], port).into();
+        text(Versions { v1: at(9001), v2: at(9002), v3: at(9003) }, weights)
     }
 
     #[test]

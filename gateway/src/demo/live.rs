@@ -73,8 +73,11 @@ fn intro(paint: Paint) -> Vec<String> {
     let (stable, canary) = (START.stable, START.canary);
     let name = paint.bold("tidegate demo:");
     vec![
-        format!("{name} two versions of a service, and a gateway that shares the users out."),
-        format!("It began with {stable} % for v1 (stable) and {canary} % for v2 (canary)."),
+        format!("{name} three versions of a service, and a gateway that shares the users out."),
+        format!(
+            "It began with {stable} % for v1 (stable), {canary} % for v2 (canary), and a quarter"
+        ),
+        "of the requests copied to v3 (dark), whose answers no user sees.".to_owned(),
         format!(
             "{RATE} requests a second: {USERS} users stay with one version, others draw each time."
         ),
@@ -99,6 +102,7 @@ fn hints(stage: &Stage, paint: Paint) -> Vec<String> {
         hint("", format!("curl -H 'x-user-id: me' {web}"), "always the same"),
         hint("", format!("curl -H 'x-canary: always' {web}"), "always the canary"),
         hint("", format!("curl {admin}/api/v1/routes"), "also /metrics, /openapi.json"),
+        hint("", format!("tidegate mirror diffs --admin http://{admin}"), "what v3 gets wrong"),
         hint("Hurt", format!("curl -X POST '{v2}/behave?errors=30'"), "30 % fail; also delay=50"),
         hint("", format!("curl -X POST '{v2}/stop?seconds=10'"), "v2 is gone for 10 s"),
         format!("{} Ctrl-C; until then the gateway's log is {}", topic("End"), log.display()),

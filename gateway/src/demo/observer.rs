@@ -50,6 +50,8 @@ impl Observer {
         let config = self.admin.status().await?.config;
         let routes = self.admin.routes().await?.routes;
         let metrics = self.admin.metrics().await?;
+        // Whoever edits the file may take the mirror away.
+        let dark = self.admin.diffs().await.ok();
         let now = Instant::now();
         if config.generation != self.generation {
             let since = config.loaded_at.map_or(Duration::ZERO, seconds_since);
@@ -74,6 +76,7 @@ impl Observer {
             totals: record.totals(),
             generation: self.generation,
             in_force: now.duration_since(self.changed),
+            dark,
             moves: self.users.moves(&self.before),
             rejected: rejected.map(ToString::to_string).collect(),
             restart_needed: config.restart_needed,

@@ -42,8 +42,9 @@ impl Report {
             let mut out = io::stdout().lock();
             writeln!(
                 out,
-                "Two versions of a service, {} requests a second, a gateway between them.\n\
-                 Its configuration is edited, then broken, and a version dies; this takes 15 s.\n",
+                "Three versions of a service, {} requests a second, a gateway between them.\n\
+                 One is dark, one is a canary; the configuration is edited, then broken, and a\n\
+                 version dies. This takes 15 s.\n",
                 load::RATE,
             )?;
             out.flush()?;

@@ -1,12 +1,16 @@
 //! One version of a small real HTTP service, which can be told to fail, to be slow, and to be gone.
+//!
+//! Its answers are as hard to compare as real ones: they have a timestamp and an id of their own,
+//! and their keys come in any order. The dark version gets one field wrong.
 
 use axum::{
     Json, Router,
     extract::{Query, State},
-    http::{HeaderMap, StatusCode, Uri},
+    http::{HeaderMap, StatusCode, Uri, header},
     response::{IntoResponse, Response},
     routing::post,
 };
+use rand::seq::SliceRandom as _;
 use serde::Deserialize;
 use serde_json::json;
 use std::{
@@ -17,9 +21,16 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 use tokio::{net::TcpListener, sync::watch};
+
+/// The version that no user sees.
+pub(super) const DARK: &str = "v3";
+
+/// What a basket costs, and what the dark version says it does.
+pub(super) const TOTAL: u64 = 2997;
+pub(super) const WRONG_TOTAL: u64 = 3330;
 
 /// Milliseconds that an answer takes.
 const WORK: Range<f64> = 2.0..6.0;
@@ -126,8 +137,24 @@ async fn answer(State(behaviour): State<Arc<Behaviour>>, uri: Uri, headers: Head
         let body = json!({ "service": "shop", "version": version, "error": "told to fail" });
         return (StatusCode::INTERNAL_SERVER_ERROR, Json(body)).into_response();
     }
-    Json(json!({ "service": "shop", "version": version, "path": uri.path(), "user": user }))
-        .into_response()
+    let total = if version == DARK { WRONG_TOTAL } else { TOTAL };
+    let mut fields = [
+        ("service", json!("shop")),
+        ("version", json!(version)),
+        ("path", json!(uri.path())),
+        ("user", json!(user)),
+        ("basket", json!({ "items": 3, "total": total })),
+        ("served_at", json!(unix_time())),
+        ("trace", json!(format!("{:016x}", rand::random::<u64>()))),
+    ];
+    fields.shuffle(&mut rand::rng());
+    let fields = fields.map(|(name, value)| format!("\"{name}\":{value}"));
+    let body = format!("{{{}}}\n", fields.join(","));
+    ([(header::CONTENT_TYPE, "application/json")], body).into_response()
+}
+
+fn unix_time() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
 }
 
 #[derive(Debug, Deserialize)]

@@ -1,6 +1,12 @@
 //! Everything that runs during the demo: started together, ended together.
 
-use super::{admin::Admin, config, load::Load, record::Totals, service::Service};
+use super::{
+    admin::Admin,
+    config::{self, Versions},
+    load::Load,
+    record::Totals,
+    service::{DARK, Service},
+};
 use crate::{client::Client, server::Server};
 use std::{
     fs, io,
@@ -18,8 +24,10 @@ pub(super) struct Stage {
     file: PathBuf,
     /// Removed when dropped.
     temporary: Option<TempDir>,
-    v1: Service,
     v2: Service,
+    versions: Versions,
+    /// Versions that are never told anything.
+    _others: [Service; 2],
     gateway: Gateway,
     client: Client,
     load: Load,
@@ -54,14 +62,17 @@ impl Stage {
         };
         let file = dir.join("gateway.yaml");
         config::may_write(&file)?;
-        let (v1, v2) = (Service::start("v1").await?, Service::start("v2").await?);
-        let text = config::text(v1.address(), v2.address(), config::START);
+        let v1 = Service::start("v1").await?;
+        let v2 = Service::start("v2").await?;
+        let v3 = Service::start(DARK).await?;
+        let versions = Versions { v1: v1.address(), v2: v2.address(), v3: v3.address() };
+        let text = config::text(versions, config::START);
         config::save(&file, &text).map_err(|error| explain(&error, "cannot write", &file))?;
         log_to(&dir.join("tidegate.log"))?;
         let gateway = Gateway::start(file.clone()).await?;
         let client = Client::new();
         let load = Load::start(&client, gateway.web);
-        Ok(Self { file, temporary, v1, v2, gateway, client, load })
+        Ok(Self { file, temporary, v2, versions, _others: [v1, v3], gateway, client, load })
     }
 
     /// The configuration file.
@@ -71,7 +82,7 @@ impl Stage {
 
     /// Saves the configuration with other weights; returns its text.
     pub(super) fn save_weights(&self, weights: config::Weights) -> io::Result<String> {
-        let text = config::text(self.v1.address(), self.v2.address(), weights);
+        let text = config::text(self.versions, weights);
         config::save(&self.file, &text)?;
         Ok(text)
     }

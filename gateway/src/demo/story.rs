@@ -6,6 +6,7 @@ use super::{
     load::{self, USERS},
     record::{Record, Sample},
     report::Report,
+    service::{DARK, TOTAL, WRONG_TOTAL},
     stage::Stage,
     stats::{percent, share, short, thousands, tolerance},
     users::Users,
@@ -52,6 +53,7 @@ pub(super) async fn tell(stage: &Stage, report: &mut Report) -> io::Result<()> {
     let mut story = Story { stage, record: stage.load().record(), admin: stage.admin(), report };
     sleep(WARM_UP).await;
     story.begins_at_ten_percent().await?;
+    story.dark_launch().await?;
     story.pins().await?;
     let text = story.edit_to_half().await?;
     story.broken_edit(&text).await?;
@@ -86,6 +88,51 @@ impl Story<'_> {
             users.on("v2").len(),
         );
         self.report.claim("a user with a key always gets the same version", ok, observed)
+    }
+
+    async fn dark_launch(&mut self) -> io::Result<()> {
+        let answered = self.copies("2xx").await;
+        let skipped = self.copies("not_sampled").await;
+        let samples = self.record.since(Instant::now() - LONG_LOOK);
+        let seen = samples.iter().filter(|sample| sample.version() == Some(DARK)).count();
+        let observed = format!(
+            "{} copies were answered, {} requests were not sampled, {seen} users saw an answer",
+            thousands(answered as u64),
+            thousands(skipped as u64)
+        );
+        let ok = answered > 100.0 && skipped > answered && seen == 0;
+        self.report.claim(
+            "a quarter of the requests is copied to v3, and no user sees its answers",
+            ok,
+            observed,
+        )?;
+
+        let diffs = self.admin.diffs().await.ok();
+        let different: Vec<_> = diffs.iter().flat_map(|diffs| diffs.of("different")).collect();
+        let example = different.first().and_then(|field| field.examples.first());
+        let right = [TOTAL.to_string(), WRONG_TOTAL.to_string()];
+        let ok = different.len() == 1
+            && different[0].field == "$.basket.total"
+            && example.is_some_and(|e| [&e.expected, &e.actual] == [&right[0], &right[1]]);
+        let observed = match (different.first(), &diffs) {
+            (Some(field), Some(diffs)) => format!(
+                "{} differs in {} of {} answers, with an evidence of 10^{:.0}",
+                field.field,
+                thousands(diffs.mismatch),
+                thousands(diffs.compared),
+                field.log10_evidence.unwrap_or_default()
+            ),
+            _ => "nothing was found".to_owned(),
+        };
+        self.report.claim("its one wrong field is found by comparing answers", ok, observed)?;
+
+        let noise = diffs.iter().flat_map(|diffs| diffs.of("noise"));
+        let mut noise: Vec<_> = noise.map(|field| field.field.as_str()).collect();
+        noise.sort_unstable();
+        let ok = noise == ["$.served_at", "$.trace"];
+        let observed = format!("noise: {}", noise.join(", "));
+        let claim = "timestamps, ids and the order of keys are not mistaken for it";
+        self.report.claim(claim, ok, observed)
     }
 
     async fn pins(&mut self) -> io::Result<()> {
@@ -259,6 +306,11 @@ impl Story<'_> {
 
     async fn generation(&self) -> u64 {
         self.admin.status().await.map_or(0, |status| status.config.generation)
+    }
+
+    async fn copies(&self, outcome: &str) -> f64 {
+        let labels = [("mirror", "dark"), ("outcome", outcome)];
+        self.sum("tidegate_mirror_requests_total", &labels).await
     }
 
     async fn reload_errors(&self) -> f64 {

@@ -1,14 +1,18 @@
 //! What the demo shows, as text. Nothing here looks at a clock or a terminal.
 
 use super::{
+    admin::{Diffs, Field},
     record::Totals,
     screen::Paint,
-    stats::{age, percent, short},
+    stats::{age, percent, short, thousands},
 };
 use std::time::Duration;
 
 /// How many errors of a refused edit are shown.
 const ERRORS_SHOWN: usize = 2;
+
+/// How many fields of the dark version are shown.
+const DIFFERENT_SHOWN: usize = 3;
 
 /// Everything that changes from one picture to the next.
 #[derive(Debug, Clone)]
@@ -20,6 +24,8 @@ pub(super) struct View {
     pub(super) generation: u64,
     /// How long this generation has been in force.
     pub(super) in_force: Duration,
+    /// What comparing the dark version found, if there is one.
+    pub(super) dark: Option<Diffs>,
     /// `(from, to, users)` since then.
     pub(super) moves: Vec<(String, String, usize)>,
     /// Why the last edit was refused; empty if it was not.
@@ -77,6 +83,7 @@ pub(super) fn render(view: &View, paint: Paint) -> Vec<String> {
         lines.push(padded.collect::<Vec<_>>().join("  "));
     }
     lines.push(String::new());
+    lines.extend(view.dark.iter().flat_map(|dark| found(dark, paint)));
     lines.push(state(view, paint));
     lines.extend(complaints(view, paint));
     lines
@@ -96,6 +103,29 @@ fn cells(row: &Row, users: usize) -> [String; 10] {
         time(row.p50),
         time(row.p99),
     ]
+}
+
+/// What the dark version answers differently, the most certain first.
+fn found(dark: &Diffs, paint: Paint) -> Vec<String> {
+    let compared = thousands(dark.compared);
+    let mut lines = vec![format!("{} {compared} answers of v3 compared", paint.bold("dark"))];
+    for field in dark.of("different").take(DIFFERENT_SHOWN) {
+        lines.push(format!("     {} {}", paint.red("different"), difference(field)));
+    }
+    let noise: Vec<_> = dark.of("noise").map(|field| field.field.as_str()).collect();
+    if !noise.is_empty() {
+        let noise = format!("     noise     {}", noise.join(", "));
+        lines.push(paint.dim(&noise));
+    }
+    lines.push(String::new());
+    lines
+}
+
+fn difference(field: &Field) -> String {
+    let example = field.examples.first();
+    let example = example.map(|e| format!(": {} is {}", e.expected, e.actual)).unwrap_or_default();
+    let evidence = field.log10_evidence.unwrap_or_default();
+    format!("{}{example} in {}; evidence 10^{evidence:.0}", field.field, percent(field.rate))
 }
 
 /// Totals, generation, and who moved.
@@ -151,6 +181,7 @@ pub(super) fn line(view: &View, since_start: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::demo::admin::Example;
 
     fn view() -> View {
         let ms = |tenths: u64| Some(Duration::from_micros(tenths * 100));
@@ -172,6 +203,7 @@ mod tests {
             totals: Totals { requests: 12_345, ..Totals::default() },
             generation: 1,
             in_force: Duration::from_secs(31),
+            dark: None,
             moves: Vec::new(),
             rejected: Vec::new(),
             restart_needed: Vec::new(),
@@ -214,6 +246,29 @@ canary       10  10.0 %    10.3 %   22/200     41       0      0  4.1 ms  7.9 ms
                 "a:1:2: one",
                 "a:2:2: two",
                 "and 1 more"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_dark_version_shows_what_is_wrong_before_the_noise() {
+        let field = |field: &str, verdict: &str| Field {
+            field: field.into(),
+            verdict: verdict.into(),
+            rate: 1.0,
+            log10_evidence: Some(41.7),
+            examples: vec![Example { expected: "1".into(), actual: "2".into() }],
+        };
+        let fields =
+            vec![field("$.total", "different"), field("$.at", "noise"), field("$.id", "noise")];
+        let mut view = view();
+        view.dark = Some(Diffs { compared: 1_234, mismatch: 1_234, fields });
+        assert_eq!(
+            render(&view, Paint::plain())[4..7],
+            [
+                "dark 1,234 answers of v3 compared",
+                "     different $.total: 1 is 2 in 100.0 %; evidence 10^42",
+                "     noise     $.at, $.id",
             ]
         );
     }

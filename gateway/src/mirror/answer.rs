@@ -5,7 +5,8 @@ use super::{
     outcome::Compared,
 };
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
+use pingora_http::ResponseHeader;
 use std::sync::Arc;
 use tidegate_compare::{Answer, Budget, Charge};
 
@@ -50,11 +51,14 @@ impl Answering {
         }
     }
 
-    /// Its head, with the fields that are compared. Whatever came before was another attempt's.
-    pub(super) fn head(&mut self, status: u16, fields: HeaderMap) {
+    /// Its head, of which only the fields that are `kept`. Whatever came before was another
+    /// attempt's.
+    pub(super) fn head(&mut self, head: &ResponseHeader, kept: impl Fn(&HeaderName) -> bool) {
+        let fields = head.headers.iter().filter(|(name, _)| kept(name));
+        let fields: HeaderMap = fields.map(|(name, value)| (name.clone(), value.clone())).collect();
         let size = fields.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
         self.charge.shrink(self.charge.bytes());
-        (self.status, self.headers, self.body) = (status, fields, Gather::default());
+        (self.status, self.headers, self.body) = (head.status.as_u16(), fields, Gather::default());
         self.lost = (!self.charge.grow(size)).then_some(NoAnswer::OutOfMemory);
     }
 

@@ -6,7 +6,7 @@ use super::{
     outcome::{Compared, Outcome},
     state::{Slot, Tally},
 };
-use crate::{serving::Serving, upstream::Pool};
+use crate::{access_log, serving::Serving, upstream::Pool};
 use bytes::Bytes;
 use http::header;
 use pingora_core::connectors::http::Connector;
@@ -134,17 +134,17 @@ impl Copy {
         if let Some(noise) = noise {
             state.metrics.noise[noise.outcome as usize].inc();
         }
-        let compared = match against {
+        self.tally.compared = match against {
             Against::Nothing => None,
             Against::AnotherVariant => Some(Compared::NotBaseline),
-            Against::Primary(primary) => Some(self.judge(answers, primary).await),
+            Against::Primary(primary) => {
+                self.tally.compared = Some(Compared::Incomplete);
+                Some(self.judge(answers, primary).await)
+            }
         };
-        if let Some(compared) = compared {
-            state.compared(compared);
-        }
         if let Some(log) = self.snapshot.state.access_log.as_ref().filter(|_| self.observed.logged)
         {
-            log.write(&self.line(&sent, duration.as_secs_f64() * 1e3, compared));
+            log.write(&self.line(&sent, duration.as_secs_f64() * 1e3));
         }
     }
 
@@ -168,7 +168,7 @@ impl Copy {
             point: self.observed.point,
             draw: self.observed.draw,
             timeout: plan.timeout,
-            limit: plan.compare.as_ref().map_or(0, |compare| compare.rules.max_body),
+            rules: plan.compare.as_ref().map(|compare| &compare.rules),
         };
         let Some(pool) = self.snapshot.state.shadow_pool(plan.upstream) else {
             let outcome = Outcome::NoEndpoint;
@@ -250,15 +250,10 @@ impl Copy {
         self.snapshot.state.shadow_pool(upstream)
     }
 
-    fn line<'a>(
-        &'a self,
-        sent: &Exchanged,
-        duration_ms: f64,
-        compared: Option<Compared>,
-    ) -> Line<'a> {
+    fn line(&self, sent: &Exchanged, duration_ms: f64) -> Line<'_> {
         let route = self.route();
         let variant = route.variants.get(usize::from(self.observed.variant.0));
-        let some = |text: &'a str| Some(text).filter(|text| !text.is_empty());
+        let text = |name| Some(self.payload.text(name)).filter(|text| !text.is_empty());
         Line {
             time: now(),
             client: self.observed.client,
@@ -273,11 +268,11 @@ impl Copy {
             duration_ms,
             upstream: sent.endpoint,
             outcome: self.tally.outcome.label(),
-            compare: compared.map(Compared::label),
+            compare: self.tally.compared.map(Compared::label),
             bytes_in: self.payload.body.iter().map(Bytes::len).sum(),
             bytes_out: sent.received,
-            request_id: some(self.payload.text("x-request-id")),
-            trace_id: some(self.payload.text("traceparent")).and_then(crate::access_log::trace_id),
+            request_id: text("x-request-id"),
+            trace_id: text("traceparent").and_then(access_log::trace_id),
         }
     }
 }

@@ -9,6 +9,7 @@ use pingora_core::{connectors::http::Connector, protocols::http::client::HttpSes
 use pingora_error::{Error, ErrorType, OrErr, Result};
 use pingora_http::RequestHeader;
 use std::{net::SocketAddr, sync::Arc, time::Duration};
+use tidegate_compare::Rules;
 use tidegate_config::plan::HeaderOps;
 use tidegate_policies::Point;
 
@@ -40,8 +41,8 @@ pub(super) struct Exchange<'a> {
     pub(super) point: Point,
     pub(super) draw: u64,
     pub(super) timeout: Duration,
-    /// The largest answer that is kept, if it is kept at all.
-    pub(super) limit: usize,
+    /// What is kept of the answer, if it is kept at all.
+    pub(super) rules: Option<&'a Rules>,
 }
 
 /// How it went.
@@ -116,12 +117,14 @@ impl Exchange<'_> {
         };
         exchanged.status = Some(status.as_u16());
         if let (Some(answering), Some(head)) = (answering.as_mut(), session.response_header()) {
-            answering.head(status.as_u16(), head.headers.clone());
+            let keeps = |name: &HeaderName| self.rules.is_some_and(|rules| rules.keeps(name));
+            answering.head(head, keeps);
         }
+        let limit = self.rules.map_or(0, |rules| rules.max_body);
         while let Some(piece) = session.read_response_body().await? {
             exchanged.received += piece.len();
             if let Some(answering) = answering.as_mut() {
-                answering.body(&piece, self.limit);
+                answering.body(&piece, limit);
             }
             let kept = answering.as_ref().is_some_and(|answering| !answering.is_lost());
             if !kept && exchanged.received > DISCARDED {

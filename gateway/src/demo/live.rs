@@ -90,6 +90,9 @@ fn hints(stage: &Stage, paint: Paint) -> Vec<String> {
     let v2 = stage.v2().address();
     let (old, new) = (START.canary, START.stable);
     let log = stage.file().with_file_name("tidegate.log");
+    // Whoever built it may not have it on the path.
+    let program = std::env::current_exe().unwrap_or_else(|_| "tidegate".into());
+    let program = program.display();
     let topic = |topic: &str| paint.bold(&format!("{topic:<6}"));
     let hint = |what: &str, command: String, why: &str| {
         format!("{} {command}  {}", topic(what), paint.dim(why))
@@ -102,7 +105,7 @@ fn hints(stage: &Stage, paint: Paint) -> Vec<String> {
         hint("", format!("curl -H 'x-user-id: me' {web}"), "always the same"),
         hint("", format!("curl -H 'x-canary: always' {web}"), "always the canary"),
         hint("", format!("curl {admin}/api/v1/routes"), "also /metrics, /openapi.json"),
-        hint("", format!("tidegate mirror diffs --admin http://{admin}"), "what v3 gets wrong"),
+        hint("", format!("{program} mirror diffs --admin http://{admin}"), "what v3 gets wrong"),
         hint("Hurt", format!("curl -X POST '{v2}/behave?errors=30'"), "30 % fail; also delay=50"),
         hint("", format!("curl -X POST '{v2}/stop?seconds=10'"), "v2 is gone for 10 s"),
         format!("{} Ctrl-C; until then the gateway's log is {}", topic("End"), log.display()),

@@ -123,7 +123,8 @@ fn found(dark: &Diffs, paint: Paint) -> Vec<String> {
 
 fn difference(field: &Field) -> String {
     let example = field.examples.first();
-    let example = example.map(|e| format!(": {} is {}", e.expected, e.actual)).unwrap_or_default();
+    let example = example.map(|e| format!(": expected {}, got {},", e.expected, e.actual));
+    let example = example.unwrap_or_default();
     let evidence = field.log10_evidence.unwrap_or_default();
     format!("{}{example} in {}; evidence 10^{evidence:.0}", field.field, percent(field.rate))
 }
@@ -267,7 +268,7 @@ canary       10  10.0 %    10.3 %   22/200     41       0      0  4.1 ms  7.9 ms
             render(&view, Paint::plain())[4..7],
             [
                 "dark 1,234 answers of v3 compared",
-                "     different $.total: 1 is 2 in 100.0 %; evidence 10^42",
+                "     different $.total: expected 1, got 2, in 100.0 %; evidence 10^42",
                 "     noise     $.at, $.id",
             ]
         );

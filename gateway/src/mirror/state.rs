@@ -112,7 +112,6 @@ impl MirrorState {
         findings.ledger.clear();
         findings.since = SystemTime::now();
     }
-
 }
 
 impl Drop for Slot {

@@ -20,17 +20,18 @@
 //! both proxies at once, where they would fight for caches and memory.
 #![allow(clippy::print_stdout)]
 
-mod machine;
+mod load;
 mod report;
 mod subject;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use clap::Parser;
+use tidegate_benches::machine::{Cpus, beside, warn_of_company};
+use tidegate_benches::origin::Origin;
 
-use machine::{Cpus, Load, Origin};
+use load::Load;
 use report::{Report, Round};
 use subject::Subject;
 
@@ -75,7 +76,7 @@ fn measure(options: &Options) -> anyhow::Result<Report> {
     let cpus = Cpus::two()?;
     warn_of_company();
     let directory = tempfile::tempdir()?;
-    let origin = Origin::start(directory.path(), &cpus)?;
+    let origin = Origin::start(directory.path(), &cpus, "")?;
     let load = Load::prepare(directory.path(), &cpus, options.connections)?;
 
     let bare = beside("bare_proxy")?;
@@ -101,22 +102,4 @@ fn measure(options: &Options) -> anyhow::Result<Report> {
         rounds.push(Round { bare: bare.turn(&load, turn)?, other: other.turn(&load, turn)? });
     }
     Ok(Report { other: other.name(), limit: LIMIT, rounds })
-}
-
-/// Many short rounds cancel other work on the machine out, but only so far.
-fn warn_of_company() {
-    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    let last_minute = load.split(' ').next().and_then(|number| number.parse::<f64>().ok());
-    if last_minute.is_some_and(|load| load > 1.0) {
-        eprintln!("the machine is busy (load average {}): expect noise", load.trim());
-    }
-}
-
-/// The program called `name` that was built with this one.
-fn beside(name: &str) -> anyhow::Result<PathBuf> {
-    let this = std::env::current_exe()?;
-    let path = this.parent().unwrap_or(Path::new(".")).join(name);
-    path.is_file().then_some(path).with_context(|| {
-        format!("no `{name}` beside {}; build it with the same --profile", this.display())
-    })
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use serde_json::{Value, json};
+use tidegate_benches::spread::Spread;
 
 /// One proxy's turn under load.
 #[derive(Debug, Clone, Copy)]
@@ -83,44 +84,5 @@ impl fmt::Display for Report {
             self.rounds.len(),
             self.limit
         )
-    }
-}
-
-/// The median and the extremes of some values.
-#[derive(Debug, PartialEq)]
-struct Spread {
-    median: f64,
-    min: f64,
-    max: f64,
-}
-
-impl Spread {
-    /// Of no values: all NaN.
-    fn of(mut values: Vec<f64>) -> Self {
-        values.sort_by(f64::total_cmp);
-        let at = |position: usize| values.get(position).copied().unwrap_or(f64::NAN);
-        let last = values.len().saturating_sub(1);
-        Self {
-            median: f64::midpoint(at(last / 2), at(last.div_ceil(2))),
-            min: at(0),
-            max: at(last),
-        }
-    }
-
-    fn json(&self) -> Value {
-        json!({ "median": self.median, "min": self.min, "max": self.max })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Spread;
-
-    #[test]
-    fn the_median_of_odd_and_even_numbers_of_values() {
-        let odd = Spread::of(vec![3.0, 1.0, 9.0]);
-        assert_eq!(odd, Spread { median: 3.0, min: 1.0, max: 9.0 });
-        let even = Spread::of(vec![4.0, 1.0, 9.0, 2.0]);
-        assert_eq!(even, Spread { median: 3.0, min: 1.0, max: 9.0 });
     }
 }

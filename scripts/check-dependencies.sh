@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# Proves the dependency rule: policies <- {config, controller} <- gateway.
+# Proves the dependency rule: {policies, compare} <- {config, controller} <- gateway.
 #
-# policies has no IO, clock, randomness, runtime or serialisation, neither by its dependencies nor
-# by its use of std; config and controller know nothing of pingora or the gateway. cargo-deny
-# (deny.toml) says who may use pingora directly, this looks at whole trees.
+# policies and compare have no IO, clock, randomness or runtime, neither by their dependencies nor
+# by their use of std, and policies has no serialisation; config and controller know nothing of
+# pingora or the gateway. cargo-deny (deny.toml) says who may use pingora directly, this looks at
+# whole trees.
 set -euo pipefail
 
 cd "$(dirname "$0")/.."
@@ -24,21 +25,22 @@ runtime='tokio.*|async-.*|futures.*|mio|socket2|polling|hyper.*|axum.*|notify.*|
 serialisation='serde.*|saphyr.*'
 clock_and_randomness='rand|rand_.*|getrandom|fastrand|time|chrono|jiff|quanta'
 forbid tidegate-policies "pingora.*|tidegate|tidegate-[^p].*|$runtime|$serialisation|$clock_and_randomness"
+forbid tidegate-compare "pingora.*|tidegate|tidegate-([^c]|c[^o]|co[^m]).*|$runtime|$clock_and_randomness"
 forbid tidegate-config 'pingora.*|tidegate|tidegate-controller'
 if [ -d controller ]; then forbid tidegate-controller 'pingora.*|tidegate'; fi
 
 # std::io itself is fine: its traits also write to memory.
 if grep -rnE 'std::(fs|env|process|thread|time)\b|std::net::.*(Tcp|Udp|ToSocketAddrs)|\bstd(in|out|err)\(' \
-    policies/src; then
+    policies/src compare/src; then
     broken=1
-    echo 'policies must not do IO or read a clock; the lines are above' >&2
+    echo 'policies and compare must not do IO or read a clock; the lines are above' >&2
 fi
 
-for package in policies config controller; do
+for package in policies compare config controller; do
     if [ -d $package ] && ! grep -q '^#!\[forbid(unsafe_code)\]' $package/src/lib.rs; then
         broken=1
         echo "$package/src/lib.rs lacks #![forbid(unsafe_code)]" >&2
     fi
 done
 
-[ $broken = 0 ] && echo 'dependency rule holds: policies <- {config, controller} <- gateway'
+[ $broken = 0 ] && echo 'dependency rule holds: {policies, compare} <- {config, controller} <- gateway'

@@ -83,9 +83,8 @@ impl<'a> Document<'a> {
     /// The values directly in the one at `index`, in the order of the text.
     pub(crate) fn children(&self, index: Index) -> impl Iterator<Item = Index> {
         let end = self.node(index).end;
-        let first = index + 1;
-        std::iter::successors(Some(first), |child| Some(self.node(*child).end))
-            .take_while(move |child| *child < end)
+        let within = move |child: Index| (child < end).then_some(child);
+        std::iter::successors(within(index + 1), move |child| within(self.node(*child).end))
     }
 
     /// The members of the object at `index`, ordered by name; of the same name only the last.

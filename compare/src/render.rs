@@ -3,7 +3,8 @@
 //! Scalars are shown, as they tell a rounding error from a wrong currency. Objects and arrays are
 //! only summed up: what is in them may be anything, and a person looks at the field, not at the
 //! document. Whether a value is secret goes by the name it has or lies beneath, since nothing in
-//! the value tells. Rejected: showing a hash of secrets, which gives short ones away.
+//! the value tells. Names of members are always shown, as they are what a report is about. Rejected:
+//! showing a hash of secrets, which gives short ones away.
 
 use crate::json::{Node, Number, Value};
 use crate::path::CUT;

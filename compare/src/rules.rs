@@ -13,7 +13,7 @@ pub struct Rules {
     /// Fields of JSON bodies that are not compared.
     pub ignore: Vec<Pattern>,
     /// Fields of JSON bodies whose values are not shown, beyond those whose names speak for
-    /// themselves (`password`, `access_token`, …).
+    /// themselves (`password`, `access_token`, …). The names of members are shown.
     pub redact: Vec<Pattern>,
     /// Arrays that are sets: the elements of an array at the pattern are matched by the value of
     /// the member named. Unlike the others these patterns mean the array itself, not what is

@@ -22,7 +22,7 @@ pub(crate) struct Walk<'w> {
     ignored: Tracker<'w>,
     redacted: Tracker<'w>,
     keyed: Tracker<'w>,
-    /// How many of the places around it, and itself, make the value secret.
+    /// How many of the places around it, and itself, are to be redacted.
     secret: usize,
     found: &'w mut Found,
 }
@@ -131,8 +131,7 @@ impl<'w> Walk<'w> {
             self.place.push(segment);
             self.redacted.enter(segment);
             self.keyed.enter(segment);
-            let named = matches!(segment, Segment::Name(name) if render::is_secret(name));
-            let secret = usize::from(named || self.redacted.matched().is_some());
+            let secret = usize::from(self.redacted.matched().is_some());
             self.secret += secret;
             match (expected, actual) {
                 (Some(expected), Some(actual)) => self.values(expected, actual),
@@ -149,18 +148,16 @@ impl<'w> Walk<'w> {
 
     /// Adds a difference at this place.
     fn add(&mut self, kind: Kind, expected: Option<Index>, actual: Option<Index>) {
-        let expected = self.shown(self.expected, expected);
-        let actual = self.shown(self.actual, actual);
+        let named = |segment: &Segment<'_>| matches!(segment, Segment::Name(name) if render::is_secret(name));
+        let secret = self.secret > 0 || self.place.iter().any(named);
+        let shown = |document: &Document<'_>, index: Option<Index>| match index {
+            None => render::ABSENT.to_owned(),
+            Some(_) if secret => render::REDACTED.to_owned(),
+            Some(index) => render::value(document.node(index), || document.members(index).len()),
+        };
+        let (expected, actual) = (shown(self.expected, expected), shown(self.actual, actual));
         let field = Field::Json(place::field(&self.place));
         self.found.add(Difference { field, kind, at: place::at(&self.place), expected, actual });
-    }
-
-    fn shown(&self, document: &Document<'_>, index: Option<Index>) -> String {
-        match index {
-            None => render::ABSENT.to_owned(),
-            Some(_) if self.secret > 0 => render::REDACTED.to_owned(),
-            Some(index) => render::value(document.node(index), || document.members(index).len()),
-        }
     }
 }
 

@@ -151,7 +151,7 @@ fn a_field_that_only_the_candidate_has_otherwise_is_found_soon() {
             .find(|pairs| log_evidence(*pairs, 0) >= threshold_of_one(fields))
             .expect("at some point")
     };
-    assert_eq!((needed(1), needed(256)), (10, 19));
+    assert_eq!((needed(1), needed(256)), (9, 18));
     // And with some noise in it: a fifth of the discordant pairs.
     assert!(log_evidence(60, 15) > threshold_of_one(256));
 }
@@ -176,7 +176,7 @@ fn each_field_found_lowers_what_the_next_needs() {
 #[test]
 fn of_the_fields_called_different_few_are_not() {
     const RUNS: u64 = 300;
-    let mut false_share = 0.0;
+    let (mut false_share, mut right) = (0.0, 0);
     for seed in 0..RUNS {
         let mut coins = Coins(seed << 32);
         // 40 fields as noisy as the old version's, 10 that the new version breaks at times.
@@ -196,7 +196,8 @@ fn of_the_fields_called_different_few_are_not() {
         let found = logs.iter().filter(|log| **log >= threshold).count();
         let wrong = logs[10..].iter().filter(|log| **log >= threshold).count();
         false_share += wrong as f64 / found.max(1) as f64;
-        assert!(found >= 5, "{found} of 10 found");
+        right += found - wrong;
     }
+    assert!(right as u64 > RUNS * 10 / 2, "{right}");
     assert!(false_share / RUNS as f64 <= ALPHA, "{}", false_share / RUNS as f64);
 }

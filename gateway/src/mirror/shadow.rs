@@ -128,6 +128,7 @@ impl Shadow {
         } else {
             let length = head.headers.get(header::CONTENT_LENGTH);
             let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
+            self.refuse_early();
             self.limit_body(length.unwrap_or(0));
             let fields = head.headers.iter();
             let sizes = fields.map(|(name, value)| name.as_str().len() + value.len() + FIELD);
@@ -282,6 +283,18 @@ impl Shadow {
 
     fn wanted(&self) -> bool {
         self.copies.contains(&Fate::Wanted)
+    }
+
+    /// Skips the mirrors that could not send a copy now.
+    fn refuse_early(&mut self) {
+        for position in 0..self.copies.len() {
+            if self.copies[position] == Fate::Wanted {
+                let (plan, state) = self.mirror(position);
+                if let Some(refusal) = state.refusal(&plan.limits) {
+                    self.copies[position] = Fate::Skipped(refusal);
+                }
+            }
+        }
     }
 
     /// Skips the mirrors that do not take a body of `length`, and lets go of a body that no mirror

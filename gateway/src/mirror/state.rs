@@ -63,10 +63,20 @@ impl MirrorState {
         }
     }
 
+    /// Why a copy would not go out now, as far as a look tells: while a dark upstream hangs, its
+    /// mirror costs a request no more than this.
+    pub(super) fn refusal(&self, limits: &MirrorLimits) -> Option<Outcome> {
+        if self.is_retired() {
+            return Some(Outcome::Removed);
+        }
+        let full = self.under_way() >= limits.concurrent.get();
+        full.then_some(Outcome::ConcurrentLimit)
+    }
+
     /// Whether one more copy may go out, by all limits.
     pub(super) fn admit(self: &Arc<Self>, limits: &MirrorLimits) -> Result<Slot, Outcome> {
-        if self.is_retired() {
-            return Err(Outcome::Removed);
+        if let Some(refusal) = self.refusal(limits) {
+            return Err(refusal);
         }
         let slot = Slot(Arc::clone(self));
         if self.under_way.fetch_add(1, Ordering::Relaxed) >= limits.concurrent.get() {

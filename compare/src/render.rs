@@ -3,8 +3,9 @@
 //! Scalars are shown, as they tell a rounding error from a wrong currency. Objects and arrays are
 //! only summed up: what is in them may be anything, and a person looks at the field, not at the
 //! document. Whether a value is secret goes by the name it has or lies beneath, since nothing in
-//! the value tells. Names of members are always shown, as they are what a report is about. Rejected:
-//! showing a hash of secrets, which gives short ones away.
+//! the value tells. Names of members are shown, as they are what a report is about, but not those
+//! beneath a secret, which may be ids. Rejected: showing a hash of secrets, which gives short ones
+//! away.
 
 use crate::json::{Node, Number, Value};
 use crate::path::CUT;
@@ -56,9 +57,14 @@ pub(crate) fn header(name: &HeaderName, values: &[u8]) -> String {
     if is_secret_field(name) {
         return REDACTED.to_owned();
     }
+    // What a `location` hands over is in its query.
+    let (values, query) = match values.iter().position(|byte| *byte == b'?') {
+        Some(end) => (&values[..end], "?[redacted]"),
+        None => (values, ""),
+    };
     // One character more than is shown, so that the cut can be seen.
     let values = &values[..values.len().min(SHOWN_MAX + 1)];
-    cut(&values.escape_ascii().to_string())
+    cut(&format!("{}{query}", values.escape_ascii()))
 }
 
 fn json_text<T: serde::Serialize + ?Sized>(value: &T) -> String {
@@ -85,24 +91,33 @@ pub(crate) fn is_secret(name: &str) -> bool {
     let name = name.to_lowercase().replace('-', "_");
     // The plural, too: a list of tokens is no less secret than one.
     let singular = name.strip_suffix('s').unwrap_or(&name);
-    SECRETS.iter().any(|secret| name.ends_with(secret) || singular.ends_with(secret))
+    SECRETS.iter().any(|secret| name.contains(secret))
+        || SECRET_ENDS.iter().any(|secret| name.ends_with(secret) || singular.ends_with(secret))
 }
 
-/// How secret names are or end, lowercased and with `_` for `-`: `proxy-authorization`,
-/// `set-cookie`, `x-api-key` and `refreshToken` are among them.
-const SECRETS: [&str; 12] = [
+/// What is in secret names, lowercased and with `_` for `-`: `client_secret_id` and
+/// `SecretAccessKey` are among them.
+const SECRETS: [&str; 5] = ["password", "passwd", "passphrase", "secret", "credential"];
+
+/// How secret names are or end: `proxy-authorization`, `set-cookie`, `x-api-key`, `privateKey` and
+/// `refreshToken` are among them.
+const SECRET_ENDS: [&str; 16] = [
     "authorization",
     "cookie",
-    "password",
-    "passwd",
-    "secret",
     "token",
     "api_key",
     "apikey",
+    "access_key",
+    "accesskey",
+    "private_key",
+    "privatekey",
     "session",
     "session_id",
     "sessionid",
-    "credential",
+    "pwd",
+    "jwt",
+    "otp",
+    "ssn",
 ];
 
 /// The longest name that is looked at.
@@ -146,7 +161,10 @@ mod tests {
         for name in ["cookies", "access_tokens", "sessionId", "client-secret", "credentials"] {
             assert!(is_secret(name), "{name}");
         }
-        for name in ["token_type", "name", "", "s", "keys", "secretary", "authorized"] {
+        for name in ["SecretAccessKey", "private_key", "passphrase", "db_password_hash", "jwt"] {
+            assert!(is_secret(name), "{name}");
+        }
+        for name in ["token_type", "name", "", "s", "keys", "tokenizer", "authorized"] {
             assert!(!is_secret(name), "{name}");
         }
         assert!(is_secret(&"n".repeat(5_000)));

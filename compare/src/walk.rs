@@ -9,7 +9,8 @@ use crate::diff::{Difference, Field, Found, Kind};
 use crate::elements;
 use crate::json::{Document, Index, Value};
 use crate::path::{Pattern, Progress, Segment};
-use crate::{Rules, place, render};
+use crate::render::{self, cut};
+use crate::{Rules, place};
 use std::cmp::Ordering;
 
 /// A walk over the `expected` and the `actual` document.
@@ -128,10 +129,12 @@ impl<'w> Walk<'w> {
     fn enter(&mut self, segment: Segment<'w>, expected: Option<Index>, actual: Option<Index>) {
         self.ignored.enter(segment);
         if self.ignored.matched().is_none() {
-            self.place.push(segment);
+            // Beneath a secret even names may be: sessions by their id.
+            self.place.push(if self.secret > 0 { Segment::Element(0) } else { segment });
             self.redacted.enter(segment);
             self.keyed.enter(segment);
-            let secret = usize::from(self.redacted.matched().is_some());
+            let named = matches!(segment, Segment::Name(name) if render::is_secret(name));
+            let secret = usize::from(named || self.redacted.matched().is_some());
             self.secret += secret;
             match (expected, actual) {
                 (Some(expected), Some(actual)) => self.values(expected, actual),
@@ -148,16 +151,16 @@ impl<'w> Walk<'w> {
 
     /// Adds a difference at this place.
     fn add(&mut self, kind: Kind, expected: Option<Index>, actual: Option<Index>) {
-        let named = |segment: &Segment<'_>| matches!(segment, Segment::Name(name) if render::is_secret(name));
-        let secret = self.secret > 0 || self.place.iter().any(named);
+        let secret = self.secret > 0;
         let shown = |document: &Document<'_>, index: Option<Index>| match index {
             None => render::ABSENT.to_owned(),
             Some(_) if secret => render::REDACTED.to_owned(),
             Some(index) => render::value(document.node(index), || document.members(index).len()),
         };
         let (expected, actual) = (shown(self.expected, expected), shown(self.actual, actual));
-        let field = Field::Json(place::field(&self.place));
-        self.found.add(Difference { field, kind, at: place::at(&self.place), expected, actual });
+        let field = place::field(&self.place);
+        let at = if secret { cut(&field) } else { place::at(&self.place) };
+        self.found.add(Difference { field: Field::Json(field), kind, at, expected, actual });
     }
 }
 

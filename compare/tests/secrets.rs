@@ -51,6 +51,29 @@ fn members_that_are_named_like_secrets() {
 }
 
 #[test]
+fn names_beneath_a_secret_and_queries_of_locations() {
+    let rules = Rules {
+        redact: vec![pattern("$.users")],
+        headers: vec![http::header::LOCATION],
+        ..rules()
+    };
+    let (one, other) = (r#"{"hunter2": {"a": 1}}"#, r#"{"hunter2": {"a": 2}, "x": 1}"#);
+    for name in ["users", "sessions"] {
+        let body = |value: &str| json(&format!(r#"{{"{name}": {value}}}"#));
+        assert_hidden(&rules, &body(one), &body(other));
+        let report = recorded(&rules, &body(one), &body(other));
+        assert!(report.contains(&format!("$.{name}[*]")), "{report}");
+    }
+    let redirect = |code: &str| {
+        let mut answer = json("{}");
+        let value = HeaderValue::from_str(&format!("/back?code={code}")).expect("a value");
+        answer.headers.insert(http::header::LOCATION, value);
+        answer
+    };
+    assert_hidden(&rules, &redirect("hunter2"), &redirect("hunter2-2"));
+}
+
+#[test]
 fn what_rules_name() {
     let rules = Rules {
         redact: vec![pattern("$.user"), pattern("$..pin"), pattern("$.list[*]")],

@@ -13,11 +13,11 @@ use tokio::{
 /// Copies that may wait for a thread. A thread that runs at all takes them at once.
 const QUEUE: usize = 1024;
 
-/// How much the mirrors' threads yield to others (nice). Against the proxy's they weigh about 1:10:
-/// enough to get on while there is time to spare, and little where there is none. The lowest
-/// priority, 19, could stop them for seconds on a busy machine, so that copies of a dark launch
-/// that users asked for would all run into their timeouts.
-const NICENESS: i32 = 10;
+/// How much the mirrors' threads yield to others (nice). Against the proxy's they weigh about 1:28:
+/// enough to get on while there is time to spare, and little where there is none. With 10 (1:9) a
+/// gateway whose one processor was saturated served a tenth less; with 19 (1:68) copies took twice
+/// as long on a machine that was merely busy.
+const NICENESS: i32 = 15;
 
 /// Kept connections to dark upstreams.
 const KEPT_CONNECTIONS: usize = 1024;

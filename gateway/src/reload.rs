@@ -177,7 +177,7 @@ impl Worker {
         };
         let watched = next.watched.clone();
         let serving = Serving::new(next, Some(&snapshot.state), &self.metrics, access_log);
-        self.runtime.block_on(resolve_first(&serving.pools));
+        self.runtime.block_on(resolve_first(&serving.all_pools()));
         let restart = restart_needed(&self.running, serving.plan());
         let generation = match self.store.publish(snapshot.generation, serving) {
             Ok(generation) => generation,

@@ -100,7 +100,7 @@ impl Server {
             let _control = control.enter();
             Serving::new(loaded, None, &metrics, access_log)
         };
-        control.block_on(resolve_first(&serving.pools));
+        control.block_on(resolve_first(&serving.all_pools()));
         metrics.adopt(serving.plan(), 1);
         let store = Arc::new(Store::new(serving));
         let reloader = {

@@ -96,6 +96,11 @@ impl Serving {
         &self.routes[route.0 as usize]
     }
 
+    /// Every pool there is.
+    pub(crate) fn all_pools(&self) -> Vec<Arc<Pool>> {
+        self.pools.iter().chain(self.shadow_pools.iter().flatten()).map(Arc::clone).collect()
+    }
+
     /// The pool that mirrors have at the upstream of this position.
     pub(crate) fn shadow_pool(&self, upstream: usize) -> Option<&Arc<Pool>> {
         self.shadow_pools.get(upstream)?.as_ref()

@@ -5,7 +5,7 @@ use super::{
     outcome::Compared,
 };
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use pingora_http::ResponseHeader;
 use std::sync::Arc;
 use tidegate_compare::{Answer, Budget, Charge};
@@ -38,6 +38,8 @@ pub(super) enum NoAnswer {
     TooLarge,
     OutOfMemory,
     Incomplete,
+    /// The client is answered by another variant than the one that is compared with.
+    AnotherVariant,
 }
 
 impl Answering {
@@ -55,7 +57,11 @@ impl Answering {
     /// attempt's.
     pub(super) fn head(&mut self, head: &ResponseHeader, kept: impl Fn(&HeaderName) -> bool) {
         let fields = head.headers.iter().filter(|(name, _)| kept(name));
-        let fields: HeaderMap = fields.map(|(name, value)| (name.clone(), value.clone())).collect();
+        // A copy: the values are parts of the buffer that the whole head was read into.
+        let fields = fields.filter_map(|(name, value)| {
+            Some((name.clone(), HeaderValue::from_bytes(value.as_bytes()).ok()?))
+        });
+        let fields: HeaderMap = fields.collect();
         let size = fields.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
         self.charge.shrink(self.charge.bytes());
         (self.status, self.headers, self.body) = (head.status.as_u16(), fields, Gather::default());
@@ -122,6 +128,7 @@ impl From<NoAnswer> for Compared {
             NoAnswer::TooLarge => Compared::TooLarge,
             NoAnswer::OutOfMemory => Compared::MemoryBudget,
             NoAnswer::Incomplete => Compared::Incomplete,
+            NoAnswer::AnotherVariant => Compared::NotBaseline,
         }
     }
 }

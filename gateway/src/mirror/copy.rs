@@ -15,7 +15,7 @@ use serde::Serialize;
 use std::{
     net::{IpAddr, SocketAddr},
     sync::Arc,
-    time::{Instant, SystemTime, UNIX_EPOCH},
+    time::{SystemTime, UNIX_EPOCH},
 };
 use tidegate_compare::{Budget, Charge, NotCompared, Verdict, compare};
 use tidegate_config::{
@@ -54,8 +54,9 @@ pub(super) struct Payload {
 #[derive(Debug)]
 pub(super) struct Observed {
     pub(super) client: IpAddr,
-    /// The variant that serves it.
+    /// The variant that serves it, and where.
     pub(super) variant: VariantId,
+    pub(super) endpoint: Option<SocketAddr>,
     pub(super) draw: u64,
     /// Where its user landed.
     pub(super) point: Point,
@@ -110,7 +111,7 @@ impl Copy {
     /// The copy with a place among those under way; else counts why it has none.
     pub(super) fn admit(mut self) -> Option<(Self, Slot)> {
         let limits = &self.plan().limits;
-        match self.tally.state().admit(limits) {
+        match self.tally.state().admit(limits, &self.budget) {
             Ok(slot) => Some((self, slot)),
             Err(outcome) => {
                 self.tally.outcome = outcome;
@@ -120,21 +121,20 @@ impl Copy {
     }
 
     pub(super) async fn run(mut self, slot: Slot, connector: Arc<Connector>) {
-        let started = Instant::now();
         let against = std::mem::replace(&mut self.against, Against::Nothing);
         let wanted = matches!(against, Against::Primary(_));
         let (sent, noise, answers) = self.send(&connector, wanted).await;
         drop(slot);
         self.tally.outcome = sent.outcome;
-        let duration = started.elapsed();
-        let state = Arc::clone(self.tally.state());
-        if sent.status.is_some() {
-            state.metrics.timed(duration);
+        let metrics = &self.tally.state().metrics;
+        if sent.outcome.is_answer() {
+            metrics.timed(sent.took);
         }
         if let Some(noise) = noise {
-            state.metrics.noise[noise.outcome as usize].inc();
+            metrics.noise[noise.outcome as usize].inc();
         }
         self.tally.compared = match against {
+            _ if !sent.outcome.is_sent() => None,
             Against::Nothing => None,
             Against::AnotherVariant => Some(Compared::NotBaseline),
             Against::Primary(primary) => {
@@ -144,7 +144,7 @@ impl Copy {
         };
         if let Some(log) = self.snapshot.state.access_log.as_ref().filter(|_| self.observed.logged)
         {
-            log.write(&self.line(&sent, duration.as_secs_f64() * 1e3));
+            log.write(&self.line(&sent));
         }
     }
 
@@ -159,7 +159,7 @@ impl Copy {
         let noise_pool = self.noise_pool().filter(|_| wanted);
         let answering = |wanted: bool| wanted.then(|| Answering::new(&self.budget));
         let (mut dark, mut noise) = (answering(wanted), answering(noise_pool.is_some()));
-        let exchange = |pool| Exchange {
+        let exchange = |pool, besides| Exchange {
             connector,
             pool,
             payload: &self.payload,
@@ -167,19 +167,20 @@ impl Copy {
             changes: &plan.headers,
             point: self.observed.point,
             draw: self.observed.draw,
+            besides,
             timeout: plan.timeout,
             rules: plan.compare.as_ref().map(|compare| &compare.rules),
         };
         let Some(pool) = self.snapshot.state.shadow_pool(plan.upstream) else {
-            let outcome = Outcome::NoEndpoint;
-            let sent = Exchanged { outcome, endpoint: None, status: None, received: 0 };
+            let sent = Exchanged::nothing(Outcome::NoEndpoint);
             return (sent, None, Answers { dark: None, noise: None });
         };
-        let to_dark = exchange(pool);
+        let to_dark = exchange(pool, None);
         let (sent, sent_noise) = match noise_pool {
             None => (to_dark.run(&mut dark).await, None),
             Some(pool) => {
-                let to_noise = exchange(pool);
+                // Two answers of one server would hide what differs between servers.
+                let to_noise = exchange(pool, self.observed.endpoint);
                 let (sent, sent_noise) =
                     tokio::join!(to_dark.run(&mut dark), to_noise.run(&mut noise));
                 (sent, Some(sent_noise))
@@ -250,7 +251,7 @@ impl Copy {
         self.snapshot.state.shadow_pool(upstream)
     }
 
-    fn line(&self, sent: &Exchanged, duration_ms: f64) -> Line<'_> {
+    fn line(&self, sent: &Exchanged) -> Line<'_> {
         let route = self.route();
         let variant = route.variants.get(usize::from(self.observed.variant.0));
         let text = |name| Some(self.payload.text(name)).filter(|text| !text.is_empty());
@@ -265,7 +266,7 @@ impl Copy {
             variant: variant.map(|variant| &*variant.name),
             generation: self.snapshot.generation,
             status: sent.status.unwrap_or(0),
-            duration_ms,
+            duration_ms: sent.took.as_secs_f64() * 1e3,
             upstream: sent.endpoint,
             outcome: self.tally.outcome.label(),
             compare: self.tally.compared.map(Compared::label),

@@ -1,5 +1,4 @@
-//! One exchange with a dark upstream: send a copy, read the answer. Bounded in time by its caller
-//! and in bytes by itself.
+//! One exchange with a dark upstream: send a copy, read the answer. Bounded in time and in bytes.
 
 use super::{answer::Answering, copy::Payload, outcome::Outcome};
 use crate::upstream::{Pool, Unavailable};
@@ -10,8 +9,9 @@ use pingora_error::{Error, ErrorType, OrErr, Result};
 use pingora_http::RequestHeader;
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 use tidegate_compare::Rules;
-use tidegate_config::plan::HeaderOps;
+use tidegate_config::plan::{HeaderOps, Protocol};
 use tidegate_policies::Point;
+use tokio::time::{Instant, timeout_at};
 
 /// What says that a request is a copy, and whose.
 const SHADOW: HeaderName = HeaderName::from_static("x-tidegate-shadow");
@@ -40,6 +40,8 @@ pub(super) struct Exchange<'a> {
     pub(super) changes: &'a HeaderOps,
     pub(super) point: Point,
     pub(super) draw: u64,
+    /// Another endpoint than this, where there is one.
+    pub(super) besides: Option<SocketAddr>,
     pub(super) timeout: Duration,
     /// What is kept of the answer, if it is kept at all.
     pub(super) rules: Option<&'a Rules>,
@@ -53,39 +55,50 @@ pub(super) struct Exchanged {
     pub(super) status: Option<u16>,
     /// Bytes of the answer's body.
     pub(super) received: usize,
+    pub(super) took: Duration,
+}
+
+impl Exchanged {
+    /// Nothing was sent.
+    pub(super) fn nothing(outcome: Outcome) -> Self {
+        Self { outcome, endpoint: None, status: None, received: 0, took: Duration::ZERO }
+    }
 }
 
 impl Exchange<'_> {
     /// Sends the copy and reads the answer, into `answering` if it is to be kept.
     pub(super) async fn run(&self, answering: &mut Option<Answering>) -> Exchanged {
-        let mut exchanged =
-            Exchanged { outcome: Outcome::Timeout, endpoint: None, status: None, received: 0 };
-        let attempt = self.attempt(answering, &mut exchanged);
-        if let Ok(outcome) = tokio::time::timeout(self.timeout, attempt).await {
-            exchanged.outcome = outcome;
-        }
+        let started = Instant::now();
+        let mut exchanged = Exchanged::nothing(Outcome::Reset);
+        exchanged.outcome = self.attempt(started + self.timeout, answering, &mut exchanged).await;
+        exchanged.took = started.elapsed();
         exchanged
     }
 
     async fn attempt(
         &self,
+        deadline: Instant,
         answering: &mut Option<Answering>,
         exchanged: &mut Exchanged,
     ) -> Outcome {
-        let lease = match self.pool.lease(self.point, self.draw) {
+        let http2 = self.pool.config().protocol == Protocol::H2c;
+        let Ok(head) = self.head(http2) else { return Outcome::Unsendable };
+        let lease = match self.pool.lease_besides(self.point, self.draw, self.besides) {
             Ok(lease) => lease,
             Err(Unavailable::NoEndpoint) => return Outcome::NoEndpoint,
             Err(Unavailable::Overloaded) => return Outcome::Overloaded,
         };
         exchanged.endpoint = Some(lease.address());
         let peer = lease.peer_ref();
+        let mut tried_again = false;
         loop {
-            let Ok((mut session, reused)) = self.connector.get_http_session(peer).await else {
-                return Outcome::ConnectFailure;
-            };
-            match self.converse(&mut session, answering, exchanged).await {
-                Ok(done) => {
-                    if done {
+            let session = timeout_at(deadline, self.connector.get_http_session(peer)).await;
+            let Ok(session) = session else { return Outcome::Timeout };
+            let Ok((mut session, reused)) = session else { return Outcome::ConnectFailure };
+            let conversation = self.converse(&mut session, head.clone(), answering, exchanged);
+            match timeout_at(deadline, conversation).await {
+                Ok(Ok(reusable)) => {
+                    if reusable {
                         let idle = peer.options.idle_timeout;
                         self.connector.release_http_session(session, peer, idle).await;
                     } else {
@@ -93,23 +106,38 @@ impl Exchange<'_> {
                     }
                     return exchanged.status.map_or(Outcome::Reset, Outcome::answered);
                 }
-                // A kept connection that the other side had closed: as if it had not been tried.
-                Err(_) if reused && exchanged.status.is_none() && self.payload.repeatable() => {}
-                Err(_) => return Outcome::Reset,
+                // A kept connection that the other side had closed: as if it had not been tried,
+                // but once.
+                Ok(Err(mut error)) => {
+                    error.retry.decide_reuse(reused);
+                    let repeatable = self.payload.repeatable() && exchanged.status.is_none();
+                    if !error.retry() || !repeatable || tried_again {
+                        return Outcome::Reset;
+                    }
+                    tried_again = true;
+                }
+                Err(_) => {
+                    // Whatever is wrong with the connection would be so for the next copy, too.
+                    if let Some(http2) = session.as_http2() {
+                        http2.conn.mark_shutdown();
+                    }
+                    return Outcome::Timeout;
+                }
             }
         }
     }
 
-    /// Whether the connection is at the end of the answer.
+    /// Whether the connection is at the end of the answer, and can be used again.
     async fn converse(
         &self,
         session: &mut HttpSession,
+        head: RequestHeader,
         answering: &mut Option<Answering>,
         exchanged: &mut Exchanged,
     ) -> Result<bool> {
-        let http2 = session.as_http2().is_some();
-        session.write_request_header(Box::new(self.head(http2)?)).await?;
+        session.write_request_header(Box::new(head)).await?;
         let sent = self.send_body(session).await;
+        let whole = sent.is_ok();
         // A server may answer before it has read everything, and close.
         let status = match (read_head(session).await, sent) {
             (Ok(status), _) => status,
@@ -131,7 +159,7 @@ impl Exchange<'_> {
                 return Ok(false);
             }
         }
-        Ok(true)
+        Ok(whole)
     }
 
     async fn send_body(&self, session: &mut HttpSession) -> Result<()> {

@@ -1,7 +1,8 @@
 //! Bytes that arrive in pieces and are kept, within a limit and the memory of all mirrors.
 //!
 //! Large pieces are kept as they come, without copying. Small ones are moved together: each piece
-//! has a price beside its bytes, and a sender of single bytes must not make a mirror pay for it.
+//! has a price beside its bytes, and a sender of single bytes must not make a mirror pay for it; and
+//! it may be a small part of a large buffer.
 
 use bytes::Bytes;
 use tidegate_compare::Charge;
@@ -32,11 +33,14 @@ impl Gather {
 
     /// Keeps `piece`, charged to `charge`.
     pub(super) fn push(&mut self, piece: &Bytes, charge: &mut Charge) -> Result<(), OutOfMemory> {
-        // Most bodies are one piece.
-        if piece.len() >= BLOCK || self.length == 0 {
+        if piece.len() >= BLOCK {
             pay(charge, piece.len() + PIECE)?;
             self.seal();
             self.pieces.push(piece.clone());
+        } else if self.length == 0 {
+            // Most bodies are one piece.
+            pay(charge, piece.len() + PIECE)?;
+            self.pieces.push(Bytes::copy_from_slice(piece));
         } else {
             if self.block.capacity() - self.block.len() < piece.len() {
                 pay(charge, BLOCK + PIECE)?;

@@ -6,8 +6,8 @@
 //!          keeps the answer, if compared ─────┼──────────────────────> compare ─> Ledger
 //! ```
 //!
-//! The two sides share a bounded queue, a budget of memory and counters, and nothing that one could
-//! wait for. The mirrors' threads have the lowest priority that still moves: when the machine is
+//! The two sides share a bounded queue, a budget of memory and counters. A request waits for none
+//! of it, but for the instant in which it wakes a thread. The mirrors' threads have a low priority: when the machine is
 //! short of processors they fall behind, the queue fills, and copies are dropped and counted while
 //! clients are served. Rejected: tasks among the proxy's own (a comparison of two large documents
 //! would stand in line before a client's request), pingora's subrequests (they feed no body, and

@@ -21,6 +21,8 @@ pub(crate) enum Outcome {
     NoEndpoint,
     /// The dark upstream is at its limit of connections or requests.
     Overloaded,
+    /// The dark upstream's protocol cannot say it: HTTP/2 has no request without a host.
+    Unsendable,
     /// Not in the mirror's share.
     NotSampled,
     /// Not one of the mirror's methods.
@@ -48,7 +50,7 @@ pub(crate) enum Outcome {
 }
 
 impl Outcome {
-    pub(crate) const LABELS: [&str; 21] = [
+    pub(crate) const LABELS: [&str; 22] = [
         "2xx",
         "3xx",
         "4xx",
@@ -58,6 +60,7 @@ impl Outcome {
         "reset",
         "no_endpoint",
         "overloaded",
+        "unsendable",
         "not_sampled",
         "method",
         "upgrade",
@@ -74,6 +77,11 @@ impl Outcome {
 
     pub(crate) fn label(self) -> &'static str {
         Self::LABELS[self as usize]
+    }
+
+    /// The dark upstream had it, or may have.
+    pub(super) fn is_sent(self) -> bool {
+        self.is_answer() || matches!(self, Outcome::Timeout | Outcome::Reset)
     }
 
     /// The whole answer came.

@@ -27,7 +27,10 @@ use crate::serving::Serving;
 use bytes::Bytes;
 use http::{Method, header};
 use pingora_http::{RequestHeader, ResponseHeader};
-use std::{net::IpAddr, sync::Arc};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 use tidegate_compare::Charge;
 use tidegate_config::{
     Snapshot,
@@ -73,6 +76,8 @@ pub(crate) struct Launch {
     pub(crate) client: IpAddr,
     /// The variant that serves it.
     pub(crate) serving: VariantId,
+    /// Where it went.
+    pub(crate) endpoint: Option<SocketAddr>,
     /// A random number of the request.
     pub(crate) draw: u64,
     /// The access log has a line of this request.
@@ -132,7 +137,7 @@ impl Shadow {
             self.limit_body(length.unwrap_or(0));
             let fields = head.headers.iter();
             let sizes = fields.map(|(name, value)| name.as_str().len() + value.len() + FIELD);
-            self.head_cost = HEAD + sizes.sum::<usize>();
+            self.head_cost = HEAD + 2 * (head.raw_path().len() + sizes.sum::<usize>());
             if !self.wanted() {
                 return;
             }
@@ -195,6 +200,7 @@ impl Shadow {
         let observed = Observed {
             client: launch.client,
             variant: launch.serving,
+            endpoint: launch.endpoint,
             draw: launch.draw,
             point: self.decision.point,
             logged: launch.logged,
@@ -214,6 +220,10 @@ impl Shadow {
 
     /// The head of the answer that the client gets.
     pub(crate) fn answer(&mut self, head: &ResponseHeader) {
+        // Copies that were dropped since want no answer.
+        if self.waiting.iter().all(oneshot::Sender::is_closed) {
+            self.answering = None;
+        }
         let Some(answering) = &mut self.answering else { return };
         let mirrors = &self.snapshot.state.plan().routes[self.route.0 as usize].mirrors;
         let compared = || mirrors.iter().filter_map(|mirror| mirror.compare.as_ref());
@@ -240,6 +250,15 @@ impl Shadow {
             for waiting in self.waiting.drain(..) {
                 let _ = waiting.send(answer.clone());
             }
+        }
+    }
+
+    /// The variant could not serve it after all: its fallback answers, which is compared with
+    /// nothing.
+    pub(crate) fn fell_back(&mut self) {
+        self.answering = None;
+        for waiting in self.waiting.drain(..) {
+            let _ = waiting.send(Err(NoAnswer::AnotherVariant));
         }
     }
 
@@ -330,6 +349,9 @@ impl Shadow {
 /// The variant whose answers the dark version's are compared with.
 const BASELINE: VariantId = VariantId(0);
 
-/// What a head costs beside its fields, and what a field costs beside its text.
-const HEAD: usize = 512;
-const FIELD: usize = 64;
+/// What a head costs beside its fields: they are parts of the buffer that it was read into, which
+/// holds twice of what is in it and a bit of the body.
+const HEAD: usize = 4096 + 512;
+
+/// What a field costs beside its text.
+const FIELD: usize = 32;

@@ -12,16 +12,16 @@ use std::{
     },
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
-use tidegate_compare::Ledger;
+use tidegate_compare::{Budget, Charge, Ledger};
 use tidegate_config::plan::MirrorLimits;
-use tidegate_policies::DayBudget;
+use tidegate_policies::{DayBudget, RateLimit};
 
 /// A mirror at run time.
 #[derive(Debug)]
 pub(crate) struct MirrorState {
     pub(crate) metrics: MirrorMetrics,
     under_way: AtomicU32,
-    /// Of [`tidegate_policies::RateLimit`], in nanoseconds since `epoch`.
+    /// Of [`RateLimit`], in nanoseconds since `epoch`.
     rate: AtomicU64,
     /// Of [`DayBudget`].
     day: AtomicU64,
@@ -38,9 +38,15 @@ pub(crate) struct Findings {
     pub(crate) ledger: Ledger,
 }
 
-/// A copy's place among those under way; given back when dropped.
+/// A copy's place among those under way, and the memory of its connection; given back when dropped.
 #[derive(Debug)]
-pub(super) struct Slot(Arc<MirrorState>);
+pub(super) struct Slot {
+    state: Arc<MirrorState>,
+    charge: Charge,
+}
+
+/// What a copy under way is charged beside its head and body: the buffers of its connection.
+const UNDER_WAY: usize = 64 * 1024;
 
 /// A copy's outcome, and that of its comparison, counted once, whatever happens to the copy.
 #[derive(Debug)]
@@ -69,21 +75,38 @@ impl MirrorState {
         if self.is_retired() {
             return Some(Outcome::Removed);
         }
-        let full = self.under_way() >= limits.concurrent.get();
-        full.then_some(Outcome::ConcurrentLimit)
+        if self.under_way() >= limits.concurrent.get() {
+            return Some(Outcome::ConcurrentLimit);
+        }
+        let spent = |rate: RateLimit| {
+            rate.admit(self.rate.load(Ordering::Relaxed), self.nanoseconds()).is_none()
+        };
+        if limits.per_second.is_some_and(spent) {
+            return Some(Outcome::Rate);
+        }
+        let spent =
+            |budget: DayBudget| budget.admit(self.day.load(Ordering::Relaxed), today()).is_none();
+        limits.per_day.is_some_and(spent).then_some(Outcome::DayBudget)
     }
 
     /// Whether one more copy may go out, by all limits.
-    pub(super) fn admit(self: &Arc<Self>, limits: &MirrorLimits) -> Result<Slot, Outcome> {
+    pub(super) fn admit(
+        self: &Arc<Self>,
+        limits: &MirrorLimits,
+        budget: &Arc<Budget>,
+    ) -> Result<Slot, Outcome> {
         if let Some(refusal) = self.refusal(limits) {
             return Err(refusal);
         }
-        let slot = Slot(Arc::clone(self));
+        let mut slot = Slot { state: Arc::clone(self), charge: Charge::new(budget) };
         if self.under_way.fetch_add(1, Ordering::Relaxed) >= limits.concurrent.get() {
             return Err(Outcome::ConcurrentLimit);
         }
+        if !slot.charge.grow(UNDER_WAY) {
+            return Err(Outcome::MemoryBudget);
+        }
         if let Some(rate) = limits.per_second {
-            let now = u64::try_from(self.epoch.elapsed().as_nanos()).unwrap_or(u64::MAX);
+            let now = self.nanoseconds();
             advance(&self.rate, |state| rate.admit(state, now)).ok_or(Outcome::Rate)?;
         }
         if let Some(budget) = limits.per_day {
@@ -91,6 +114,10 @@ impl MirrorState {
             advance(&self.day, |state| budget.admit(state, day)).ok_or(Outcome::DayBudget)?;
         }
         Ok(slot)
+    }
+
+    fn nanoseconds(&self) -> u64 {
+        u64::try_from(self.epoch.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 
     /// Nothing more is sent.
@@ -126,7 +153,7 @@ impl MirrorState {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.0.under_way.fetch_sub(1, Ordering::Relaxed);
+        self.state.under_way.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

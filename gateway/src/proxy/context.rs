@@ -135,6 +135,9 @@ impl Ctx {
         }
         self.retried_stale = false;
         self.enter_variant();
+        if let Some(shadow) = &mut self.shadow {
+            shadow.fell_back();
+        }
         true
     }
 
@@ -154,6 +157,7 @@ impl Ctx {
         let launch = Launch {
             client: self.client,
             serving: chosen.serving,
+            endpoint: self.last_endpoint,
             draw: self.draw,
             logged: log.is_some_and(|log| access_log::wanted(log, self)),
         };

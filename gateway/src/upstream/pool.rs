@@ -17,6 +17,12 @@ use tidegate_policies::{Point, Purpose, Salt};
 /// Requests at once on an HTTP/2 connection: what servers allow by default.
 const H2_STREAMS: usize = 100;
 
+/// A connection that does not answer a ping of this interval is dead.
+const H2_PING: Duration = Duration::from_secs(10);
+
+/// What an endpoint may send before it is read; pingora's own default is 8 MiB.
+const H2_WINDOW: u32 = 256 * 1024;
+
 /// An upstream at run time. It outlives a reload that does not change it.
 #[derive(Debug)]
 pub(crate) struct Pool {
@@ -123,13 +129,31 @@ impl Pool {
     /// A place for one more request. `point` is where its user's key landed, `draw` is random.
     pub(crate) fn lease(self: &Arc<Self>, point: Point, draw: u64) -> Result<Lease, Unavailable> {
         let endpoints = self.endpoints.load();
-        let endpoint = self.choose(&endpoints, point, draw).ok_or(Unavailable::NoEndpoint)?;
+        self.take(self.choose(&endpoints, point, draw).ok_or(Unavailable::NoEndpoint)?)
+    }
+
+    fn take(self: &Arc<Self>, endpoint: &Arc<Endpoint>) -> Result<Lease, Unavailable> {
         if self.in_flight.fetch_add(1, Ordering::Relaxed) >= self.limit {
             self.in_flight.fetch_sub(1, Ordering::Relaxed);
             return Err(Unavailable::Overloaded);
         }
         endpoint.in_flight.fetch_add(1, Ordering::Relaxed);
         Ok(Lease { pool: Arc::clone(self), endpoint: Arc::clone(endpoint) })
+    }
+
+    /// The same, at another endpoint than `besides` where there is one.
+    pub(crate) fn lease_besides(
+        self: &Arc<Self>,
+        point: Point,
+        draw: u64,
+        besides: Option<SocketAddr>,
+    ) -> Result<Lease, Unavailable> {
+        let endpoints = self.endpoints.load();
+        let chosen = self.choose(&endpoints, point, draw).ok_or(Unavailable::NoEndpoint)?;
+        let same = |endpoint: &&Arc<Endpoint>| Some(endpoint.address) == besides;
+        let next = endpoints.iter().cycle().skip_while(|other| !same(other)).nth(1);
+        let endpoint = Some(chosen).filter(|chosen| !same(chosen)).or(next).unwrap_or(chosen);
+        self.take(endpoint)
     }
 
     fn choose<'a>(
@@ -173,6 +197,9 @@ impl Pool {
             Protocol::H2c => {
                 peer.options.set_http_version(2, 2);
                 peer.options.max_h2_streams = H2_STREAMS;
+                peer.options.h2_ping_interval = Some(H2_PING);
+                peer.options.h2_stream_window_size = Some(H2_WINDOW);
+                peer.options.h2_connection_window_size = Some(4 * H2_WINDOW);
             }
         }
         let seed = Salt::new(&address.to_string(), Purpose::Endpoint);

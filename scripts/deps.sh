@@ -23,7 +23,8 @@ main() {
         case $purpose in
         build) need_rust && need_package cc gcc gcc gcc && need_package make make make make &&
             need_package cmake cmake cmake cmake ;;
-        test) need_package curl curl curl curl && need_package python3 python3 python3 python ;;
+        test) need_package curl curl curl curl && need_package python3 python3 python3 python &&
+            need_package nghttpd nghttp2-server nghttp2 nghttp2 ;;
         lint) ;;
         fuzz) need_package c++ g++ gcc-c++ gcc ;;
         bench) need_package wrk wrk wrk wrk && need_package taskset util-linux util-linux util-linux &&

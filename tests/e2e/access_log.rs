@@ -13,13 +13,13 @@ use tidegate_tests::*;
 const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
 /// The lines of a log, each of which has to be one JSON object.
-fn read(file: &Path) -> Result<Vec<Value>> {
+pub(crate) fn read(file: &Path) -> Result<Vec<Value>> {
     let text = fs::read_to_string(file)?;
     text.lines().map(|line| serde_json::from_str(line).context(line.to_owned())).collect()
 }
 
 /// A gateway that logs into `access.log` beside its file.
-async fn logging(directory: &TempDir, config: Config, sample: &str) -> Result<Gateway> {
+pub(crate) async fn logging(directory: &TempDir, config: Config, sample: &str) -> Result<Gateway> {
     let file = directory.path().join("tidegate.yaml");
     let log = format!("access_log: {{ path: access.log, format: json, sample: {sample} }}");
     fs::write(&file, config.top(&log).yaml())?;

@@ -150,7 +150,6 @@ async fn keys_of_later_work_are_refused_and_not_ignored() -> Result<()> {
         (upstream, "endpoints: [127.0.0.1:9001], tls: { sni: a.example }"),
         ("address: 127.0.0.1:0", "address: 127.0.0.1:0, tls: { certificates: [] }"),
         ("    variants:", "    retry: { attempts: 2 }\n    variants:"),
-        ("    variants:", "    mirrors: [{ name: dark, upstream: shop-v2 }]\n    variants:"),
         ("upstreams:", "rollouts: [{ name: shop }]\nupstreams:"),
     ] {
         let path = file(&directory, "tidegate.yaml", &GOOD.replacen(from, to, 1))?;

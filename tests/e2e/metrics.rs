@@ -22,7 +22,7 @@ const CONTRACT: &[(&str, &[&str])] = &[
     ("process_resident_memory_bytes", &[]),
 ];
 
-async fn promtool_is_content(text: &str) -> Result<()> {
+pub(crate) async fn promtool_is_content(text: &str) -> Result<()> {
     let verdict = run("promtool", &["check", "metrics"], text.as_bytes()).await?;
     assert_eq!((verdict.code, &*verdict.stdout, &*verdict.stderr), (Some(0), "", ""));
     Ok(())

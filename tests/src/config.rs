@@ -44,6 +44,13 @@ impl Config {
         Self::new().upstream("v1", v1).upstream("v2", v2).route("shop", "/", &variants)
     }
 
+    /// [`Self::single`] with a mirror `dark` on `dark`; `keys` go into its flow mapping.
+    pub fn mirrored(address: SocketAddr, dark: SocketAddr, keys: &str) -> Self {
+        Self::single(address)
+            .dark("dark", dark)
+            .also(&format!("mirrors: [{{ name: dark, upstream: dark, {keys} }}]"))
+    }
+
     /// Adds top-level keys.
     #[must_use]
     pub fn top(mut self, yaml: &str) -> Self {
@@ -56,6 +63,14 @@ impl Config {
     #[must_use]
     pub fn upstream(self, name: &str, address: SocketAddr) -> Self {
         self.upstream_with(name, &format!("endpoints: [\"{address}\"]"))
+    }
+
+    /// Adds an upstream for a mirror, with patience: mirrors yield to all other work, and on a busy
+    /// machine a connection that is there at once may be noticed a second later.
+    #[must_use]
+    pub fn dark(self, name: &str, address: SocketAddr) -> Self {
+        let keys = format!("endpoints: [\"{address}\"], timeouts: {{ connect: 10s }}");
+        self.upstream_with(name, &keys)
     }
 
     /// Adds an upstream; `keys` go into its flow mapping after the name.

@@ -249,6 +249,19 @@ impl Gateway {
         Pid::from_raw(id.cast_signed()).expect("no process has the number 0")
     }
 
+    /// A number of bytes from the process's status, such as `VmRSS` or `VmHWM` (Linux).
+    ///
+    /// # Errors
+    /// When the system does not say it.
+    pub fn memory(&self, field: &str) -> Result<u64> {
+        let pid = self.pid().as_raw_nonzero();
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+        let value = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+        let kibibytes = value.and_then(|value| value.trim().strip_suffix(" kB"));
+        let kibibytes = kibibytes.with_context(|| format!("no {field}: {status}"))?;
+        Ok(kibibytes.parse::<u64>()? * 1024)
+    }
+
     /// Sends a signal.
     ///
     /// # Errors

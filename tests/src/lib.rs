@@ -10,7 +10,7 @@
 //! | [`Config`] | the text of a configuration |
 //! | [`Origin`] | an HTTP/1.1 server that does as it is told and remembers what it got |
 //! | [`RawOrigin`] | a server that is a script over one socket |
-//! | [`Nginx`] | a real server that somebody else wrote |
+//! | [`Nginx`], [`Nghttpd`] | real servers that somebody else wrote |
 //! | [`Call`], [`Connection`] | a well-behaved client |
 //! | [`RawClient`] | one that sends the bytes it is given |
 //! | [`Load`] | several clients that never stop, and count what failed |
@@ -22,8 +22,11 @@ mod config;
 mod gateway;
 mod load;
 mod metrics;
+mod mirrors;
+mod nghttpd;
 mod nginx;
 mod origin;
+mod ports;
 mod raw;
 mod statistics;
 
@@ -33,6 +36,7 @@ pub use config::Config;
 pub use gateway::Gateway;
 pub use load::{Load, Report};
 pub use metrics::{Metrics, Series};
+pub use nghttpd::Nghttpd;
 pub use nginx::Nginx;
 pub use origin::{Behaviour, Origin, Recorded};
 pub use raw::{DeadAddress, RawClient, RawOrigin, find, read_head, read_request};

@@ -1,7 +1,7 @@
 //! A real nginx as an origin.
 
-use crate::within;
-use anyhow::{Context, Result, bail};
+use crate::{ports, within};
+use anyhow::{Context, Result};
 use std::{net::SocketAddr, process::Stdio, time::Duration};
 use tempfile::TempDir;
 use tokio::{
@@ -9,17 +9,12 @@ use tokio::{
     process::{Child, Command},
 };
 
-/// Ports to try from: below those that the system hands to clients, so that no connection of a test
-/// beside this one takes the port between choosing and listening.
-const PORTS: std::ops::Range<u16> = 20_000..30_000;
-const TRIES: usize = 10;
-
 /// One process; every answer is 200 with its name as body and as `x-origin`. Ends when dropped.
 #[derive(Debug)]
 pub struct Nginx {
     address: SocketAddr,
     child: Child,
-    _prefix: TempDir,
+    prefix: TempDir,
 }
 
 impl Nginx {
@@ -28,18 +23,21 @@ impl Nginx {
     /// # Errors
     /// When nginx is not installed, or no port of several was free.
     pub async fn start(name: &str) -> Result<Self> {
-        for _ in 0..TRIES {
-            let port = rand::random_range(PORTS);
-            if let Some(nginx) = Self::try_port(name, port).await? {
-                return Ok(nginx);
-            }
-        }
-        bail!("nginx found no free port in {TRIES} tries")
+        ports::first_free(async |address| Self::try_address(name, address).await).await
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Method, target, length and `x-tidegate-shadow` of each request, a line each.
+    ///
+    /// # Errors
+    /// When there is no log.
+    pub fn log(&self) -> Result<Vec<String>> {
+        let text = std::fs::read_to_string(self.prefix.path().join("requests.log"))?;
+        Ok(text.lines().map(str::to_owned).collect())
     }
 
     /// Ends the process and waits until it is gone.
@@ -51,11 +49,7 @@ impl Nginx {
     }
 
     /// `None` when the port is taken.
-    async fn try_port(name: &str, port: u16) -> Result<Option<Self>> {
-        let address = SocketAddr::from(([127, 0, 0, 1], port));
-        if std::net::TcpListener::bind(address).is_err() {
-            return Ok(None);
-        }
+    async fn try_address(name: &str, address: SocketAddr) -> Result<Option<Self>> {
         let prefix = TempDir::new()?;
         std::fs::write(prefix.path().join("nginx.conf"), text(name, address))?;
         let mut child = Command::new("nginx")
@@ -75,7 +69,7 @@ impl Nginx {
             TcpStream::connect(address).await.is_ok().then_some(true)
         })
         .await?;
-        Ok(listening.then_some(Self { address, child, _prefix: prefix }))
+        Ok(listening.then_some(Self { address, child, prefix }))
     }
 }
 
@@ -88,7 +82,8 @@ pid nginx.pid;
 error_log stderr crit;
 events {{ worker_connections 512; }}
 http {{
-  access_log off;
+  log_format requests '$request_method $request_uri $content_length $http_x_tidegate_shadow';
+  access_log requests.log requests;
   client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi;
   uwsgi_temp_path uwsgi; scgi_temp_path scgi;
   keepalive_requests 1000000;

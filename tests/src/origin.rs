@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response, Uri};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, Full};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
@@ -57,6 +57,9 @@ impl Recorded {
     }
 }
 
+/// How an origin answers, where no [`Behaviour`] says it.
+type Answer = Box<dyn Fn(&Recorded) -> Response<Bytes> + Send + Sync>;
+
 /// The server. Every answer says `x-origin: NAME`, and its body is a JSON echo of the request's
 /// method, target and headers. Ends when dropped.
 #[derive(Debug)]
@@ -66,14 +69,20 @@ pub struct Origin {
     task: JoinHandle<()>,
 }
 
-#[derive(Debug)]
 struct Shared {
     name: String,
+    answer: Option<Answer>,
     behaviour: Mutex<Behaviour>,
     hits: AtomicU64,
     connections: AtomicU64,
     /// Only the latest are kept, so that a test under load does not collect them all.
     recorded: Mutex<Vec<Recorded>>,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").field("name", &self.name).finish_non_exhaustive()
+    }
 }
 
 /// How many requests an origin remembers.
@@ -85,10 +94,26 @@ impl Origin {
     /// # Errors
     /// When it cannot listen.
     pub async fn start(name: &str) -> Result<Self> {
+        Self::listen(name, None).await
+    }
+
+    /// Starts one whose answers `answer` makes; [`Behaviour`]s other than an echo come first.
+    ///
+    /// # Errors
+    /// When it cannot listen.
+    pub async fn serving(
+        name: &str,
+        answer: impl Fn(&Recorded) -> Response<Bytes> + Send + Sync + 'static,
+    ) -> Result<Self> {
+        Self::listen(name, Some(Box::new(answer))).await
+    }
+
+    async fn listen(name: &str, answer: Option<Answer>) -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared {
             name: name.to_owned(),
+            answer,
             behaviour: Mutex::new(Behaviour::Echo),
             hits: AtomicU64::new(0),
             connections: AtomicU64::new(0),
@@ -165,8 +190,11 @@ async fn answer(
     let body = body.collect().await.map_err(std::io::Error::other)?.to_bytes();
     let got = Recorded { method: parts.method, uri: parts.uri, headers: parts.headers, body };
     let behaviour = *shared.behaviour.lock().unwrap_or_else(PoisonError::into_inner);
-    let echo = echo(&shared.name, &got);
     let wanted = got.header("x-want-status").parse().ok();
+    let answer = match &shared.answer {
+        Some(answer) => answer(&got),
+        None => echo(&shared.name, &got),
+    };
     {
         let mut recorded = shared.recorded.lock().unwrap_or_else(PoisonError::into_inner);
         if recorded.len() == REMEMBERED {
@@ -175,37 +203,41 @@ async fn answer(
         recorded.push(got);
     }
     let status = match behaviour {
-        Behaviour::Echo => 200,
-        Behaviour::Status(status) => status,
+        Behaviour::Echo => wanted,
+        Behaviour::Status(status) => wanted.or(Some(status)),
         Behaviour::Delay(delay) => {
             sleep(delay).await;
-            200
+            wanted
         }
         Behaviour::Never => std::future::pending().await,
         Behaviour::Hangup => return Err(std::io::Error::other("as told")),
     };
-    Response::builder()
-        .status(wanted.unwrap_or(status))
-        .header("x-origin", &shared.name)
-        .header("content-type", "application/json")
-        .body(Full::new(echo))
-        .map_err(std::io::Error::other)
+    let (mut parts, body) = answer.into_parts();
+    if let Some(status) = status {
+        parts.status = StatusCode::from_u16(status).map_err(std::io::Error::other)?;
+    }
+    Ok(Response::from_parts(parts, Full::new(body)))
 }
 
-fn echo(name: &str, got: &Recorded) -> Bytes {
+fn echo(name: &str, got: &Recorded) -> Response<Bytes> {
     let headers: Vec<_> = got
         .headers
         .iter()
         .map(|(name, value)| json!([name.as_str(), String::from_utf8_lossy(value.as_bytes())]))
         .collect();
-    json!({
+    let echo = json!({
         "origin": name,
         "method": got.method.as_str(),
         "path": got.uri.path(),
         "query": got.uri.query(),
         "headers": headers,
         "body_bytes": got.body.len(),
-    })
-    .to_string()
-    .into()
+    });
+    let mut answer = Response::new(echo.to_string().into());
+    let headers = answer.headers_mut();
+    headers.insert("content-type", HeaderValue::from_static("application/json"));
+    if let Ok(name) = HeaderValue::from_str(name) {
+        headers.insert("x-origin", name);
+    }
+    answer
 }

@@ -150,10 +150,12 @@ impl Pool {
     ) -> Result<Lease, Unavailable> {
         let endpoints = self.endpoints.load();
         let chosen = self.choose(&endpoints, point, draw).ok_or(Unavailable::NoEndpoint)?;
-        let same = |endpoint: &&Arc<Endpoint>| Some(endpoint.address) == besides;
-        let next = endpoints.iter().cycle().skip_while(|other| !same(other)).nth(1);
-        let endpoint = Some(chosen).filter(|chosen| !same(chosen)).or(next).unwrap_or(chosen);
-        self.take(endpoint)
+        if Some(chosen.address) != besides {
+            return self.take(chosen);
+        }
+        // They are in the order of their addresses.
+        let after = endpoints.iter().find(|other| other.address > chosen.address);
+        self.take(after.or(endpoints.first()).unwrap_or(chosen))
     }
 
     fn choose<'a>(
@@ -312,6 +314,24 @@ mod tests {
         let limits = plan::UpstreamLimits { connections: more, requests: more };
         let new = Pool::new(plan::Upstream { limits, ..named }, Some(&old));
         assert_eq!(new.endpoints().len(), 1);
+    }
+
+    #[test]
+    fn a_lease_besides_an_endpoint_is_at_another_if_there_is_one() {
+        let at = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
+        for policy in
+            [LoadBalance::RoundRobin, LoadBalance::LeastRequest, LoadBalance::ConsistentHash]
+        {
+            let pool = pool(policy, 100, &[1, 2, 3]);
+            for (besides, draw) in [(1, 0), (2, 1 << 32), (3, u64::MAX), (3, 7)] {
+                let lease = pool.lease_besides(Point(draw), draw, Some(at(besides)));
+                assert!(lease.is_ok_and(|lease| lease.address() != at(besides)));
+            }
+            assert!(pool.lease_besides(Point(0), 0, None).is_ok());
+        }
+        let alone = self::pool(LoadBalance::RoundRobin, 100, &[1]);
+        let lease = alone.lease_besides(Point(0), 0, Some(at(1)));
+        assert!(lease.is_ok_and(|lease| lease.address() == at(1)));
     }
 
     #[test]

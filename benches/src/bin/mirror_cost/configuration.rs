@@ -69,7 +69,7 @@ pub(crate) fn tidegate(Upstreams { primary, dark }: Upstreams, compare: bool) ->
     let mut text = format!(
         "listeners: [{{ name: web, address: 127.0.0.1:0 }}]
 admin: {{ address: 127.0.0.1:0 }}
-runtime: {{ threads: 1 }}
+runtime: {{ threads: 1, mirror_memory: 128MiB }}
 upstreams:
   - {{ name: v1, endpoints: [\"{primary}\"] }}
   - {{ name: dark, endpoints: [\"{}\"] }}

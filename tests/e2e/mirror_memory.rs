@@ -158,7 +158,7 @@ async fn small_bodies_without_number_stay_within_the_memory_of_mirrors() -> Resu
     Load::run(&post, 4, COPIES).await.flawless()?;
     gateway.counts("tidegate_mirror_in_flight", &[], COPIES as f64).await?;
     let held = gateway.metrics().await?.sum(MEMORY, &[]) as u64;
-    assert!((COPIES * 65 << 10..COPIES * 72 << 10).contains(&held), "{held}");
+    assert!(((COPIES * 65) << 10..(COPIES * 72) << 10).contains(&held), "{held}");
     let grown = gateway.memory("VmRSS")?.saturating_sub(before);
     assert!(grown < held + OVERHEAD, "{grown} bytes more for {held} charged");
     gateway.stop().await

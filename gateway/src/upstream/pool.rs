@@ -329,8 +329,8 @@ mod tests {
             }
             assert!(pool.lease_besides(Point(0), 0, None).is_ok());
         }
-        let alone = self::pool(LoadBalance::RoundRobin, 100, &[1]);
-        let lease = alone.lease_besides(Point(0), 0, Some(at(1)));
+        let single = pool(LoadBalance::RoundRobin, 100, &[1]);
+        let lease = single.lease_besides(Point(0), 0, Some(at(1)));
         assert!(lease.is_ok_and(|lease| lease.address() == at(1)));
     }
 

@@ -2,7 +2,6 @@
 
 use super::{copy::Copy, outcome::Outcome};
 use pingora_core::connectors::{ConnectorOptions, http::Connector};
-use rustix::{process::setpriority_process, thread::gettid};
 use std::{io, sync::Arc};
 use tidegate_compare::Budget;
 use tokio::{
@@ -12,12 +11,6 @@ use tokio::{
 
 /// Copies that may wait for a thread. A thread that runs at all takes them at once.
 const QUEUE: usize = 1024;
-
-/// How much the mirrors' threads yield to others (nice). Against the proxy's they weigh about 1:28:
-/// enough to get on while there is time to spare, and little where there is none. With 10 (1:9) a
-/// gateway whose one processor was saturated served a tenth less; with 19 (1:68) copies took twice
-/// as long on a machine that was merely busy.
-const NICENESS: i32 = 15;
 
 /// Kept connections to dark upstreams.
 const KEPT_CONNECTIONS: usize = 1024;
@@ -31,6 +24,7 @@ pub(crate) struct Mirrors {
 }
 
 /// A place in the queue.
+#[derive(Debug)]
 pub(super) struct Place<'a>(Permit<'a, Copy>);
 
 impl Mirrors {
@@ -72,9 +66,37 @@ async fn serve(mut copies: mpsc::Receiver<Copy>) {
     }
 }
 
-/// On Linux a thread has a priority of its own.
+/// The mirrors' threads run when no other has anything to do, and stop at once when one has
+/// (`SCHED_IDLE`). Rejected: a nice value, with which a thread that has begun still goes on for some
+/// milliseconds, while requests wait (with a hung dark upstream p99 was half as much again).
+#[cfg(target_os = "linux")]
 fn yield_to_others() {
-    if let Err(error) = setpriority_process(Some(gettid()), NICENESS) {
-        tracing::debug!(%error, "mirrors run at the priority of the proxy");
+    use thread_priority::{
+        NormalThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy,
+        set_thread_priority_and_policy, thread_native_id,
+    };
+    let idle = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
+    let done = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, idle);
+    if let Err(error) = done {
+        tracing::warn!(%error, "mirrors run at the priority of the proxy");
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn yield_to_others() {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_queue_has_an_end() {
+        let (queue, _copies) = mpsc::channel(QUEUE);
+        let mirrors = Mirrors { queue, budget: Budget::new(0) };
+        let places: Vec<_> = (0..QUEUE).map(|_| mirrors.place()).collect();
+        assert!(places.iter().all(Result::is_ok));
+        assert_eq!(mirrors.place().err(), Some(Outcome::QueueFull));
+        drop(places);
+        assert!(mirrors.place().is_ok());
     }
 }

@@ -305,3 +305,25 @@ async fn copies_that_hang_hold_up_no_end() -> Result<()> {
     ensure!(panicked.is_none(), "{panicked:?}");
     Ok(())
 }
+
+/// Clients come first: the mirrors' threads run when no other has work.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn the_mirrors_threads_yield_to_all_others() -> Result<()> {
+    /// `SCHED_OTHER` and `SCHED_IDLE`, the 41st field of proc(5)'s `stat`.
+    const POLICIES: (&str, &str) = ("0", "5");
+    let origin = Origin::start("v1").await?;
+    let gateway = Gateway::start(&Config::single(origin.address()).yaml()).await?;
+    let mut yielding = 0;
+    for task in std::fs::read_dir(format!("/proc/{}/task", gateway.pid().as_raw_nonzero()))? {
+        let stat = std::fs::read_to_string(task?.path().join("stat"))?;
+        let (name, fields) = stat.rsplit_once(") ").context("no stat")?;
+        let policy = fields.split(' ').nth(41 - 3).context("no policy")?;
+        let mirror = name.ends_with("(mirror");
+        yielding += usize::from(mirror);
+        let expected = if mirror { POLICIES.1 } else { POLICIES.0 };
+        assert_eq!(policy, expected, "{name}");
+    }
+    assert!(yielding > 0, "no thread of that name");
+    gateway.stop().await
+}

@@ -89,6 +89,34 @@ async fn a_mirror_that_is_removed_stops_and_its_last_copy_finishes() -> Result<(
     gateway.stop().await
 }
 
+/// A request keeps the configuration that it began with, but for the copies it could still make.
+#[tokio::test]
+async fn an_upload_that_outlives_its_mirror_is_not_copied() -> Result<()> {
+    let (primary, dark) = tokio::try_join!(Origin::start("v1"), Origin::start("dark"))?;
+    let directory = TempDir::new()?;
+    let config = Config::mirrored(primary.address(), dark.address(), "methods: [POST]");
+    let gateway = logging(&directory, config, "100%").await?;
+    let mut client = RawClient::connect(gateway.web()).await?;
+    client.send("POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: 10\r\n\r\n01234").await?;
+    eventually("the request is at its variant", async || {
+        let labels = [("route", "shop"), ("variant", "stable")];
+        let metrics = gateway.metrics().await.ok()?;
+        (metrics.sum("tidegate_requests_in_flight", &labels) == 1.0).then_some(())
+    })
+    .await?;
+    let without = Config::single(primary.address()).top("access_log: { path: access.log }");
+    gateway.write(&without.yaml())?;
+    gateway.generation_after(1.0).await?;
+    client.send("56789").await?;
+    assert_eq!(client.response(SOON).await?.status, 200);
+    assert_eq!(primary.last().body, "0123456789");
+    let log = directory.path().join("access.log");
+    let line = eventually("the request's line", async || read(&log).ok()?.pop()).await?;
+    assert_eq!(line["mirrors"], json!({ "dark": "removed" }));
+    assert_eq!(dark.hits(), 0);
+    gateway.stop().await
+}
+
 #[tokio::test]
 async fn a_mirror_that_is_changed_keeps_its_counts_and_its_budget() -> Result<()> {
     let (primary, dark) = tokio::try_join!(Origin::start("v1"), Origin::start("dark"))?;

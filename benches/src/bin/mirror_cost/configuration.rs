@@ -69,7 +69,7 @@ pub(crate) fn tidegate(Upstreams { primary, dark }: Upstreams, compare: bool) ->
     let mut text = format!(
         "listeners: [{{ name: web, address: 127.0.0.1:0 }}]
 admin: {{ address: 127.0.0.1:0 }}
-runtime: {{ threads: 1, mirror_memory: 128MiB }}
+runtime: {{ threads: 1 }}
 upstreams:
   - {{ name: v1, endpoints: [\"{primary}\"] }}
   - {{ name: dark, endpoints: [\"{}\"] }}
@@ -85,7 +85,6 @@ routes:
         upstream: dark
         percent: 100
         timeout: 2s
-        limits: { concurrent: 1024 }
 ";
     }
     if compare {

@@ -68,7 +68,7 @@ async fn serve(mut copies: mpsc::Receiver<Copy>) {
 
 /// The mirrors' threads run when no other has anything to do, and stop at once when one has
 /// (`SCHED_IDLE`). Rejected: a nice value, with which a thread that has begun still goes on for some
-/// milliseconds, while requests wait (with a hung dark upstream p99 was half as much again).
+/// milliseconds, while requests wait.
 #[cfg(target_os = "linux")]
 fn yield_to_others() {
     use thread_priority::{

@@ -17,20 +17,23 @@ use tokio::{
 };
 
 const MEMORY: &str = "tidegate_mirror_memory_bytes";
-/// `runtime.mirror_memory` here.
-const LIMIT: u64 = 16 << 20;
+/// `runtime.mirror_memory` of uploads.
+const LIMIT: u64 = 64 << 20;
 /// Beside what is held for copies: connections, tasks, the allocator's own.
 const OVERHEAD: u64 = 64 << 20;
 
 /// Uploads at once, whose sum is far more than the limit.
 const UPLOADS: usize = 200;
-/// As much as the mirror takes.
-const SIZE: usize = 4 << 20;
+/// As much as the mirror takes, and all that it may hold.
+const SIZE: usize = 64 << 20;
 
 /// The body of every upload.
 fn pattern() -> Arc<Vec<u8>> {
     Arc::new((0..SIZE).map(|i| (i % 251) as u8).collect())
 }
+
+/// Each is taken within [`SOON`], however many uploads there are.
+const PIECE: usize = 1 << 20;
 
 /// Reads an upload and answers 200 if it is what was sent, to the last byte.
 async fn checking(body: Arc<Vec<u8>>) -> Result<RawOrigin> {
@@ -93,7 +96,9 @@ async fn upload(gateway: &Gateway, body: &Arc<Vec<u8>>) -> Result<u64> {
             let mut client = RawClient::connect(web).await?;
             let head = format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {SIZE}\r\n\r\n");
             client.send(head).await?;
-            client.send_some(&body[..SIZE / 2]).await;
+            for piece in body[..SIZE / 2].chunks(PIECE) {
+                client.send(piece).await?;
+            }
             anyhow::Ok(client)
         });
     }
@@ -105,7 +110,9 @@ async fn upload(gateway: &Gateway, body: &Arc<Vec<u8>>) -> Result<u64> {
     for mut client in clients {
         let body = Arc::clone(body);
         whole.spawn(async move {
-            client.send_some(&body[SIZE / 2..]).await;
+            for piece in body[SIZE / 2..].chunks(PIECE) {
+                client.send(piece).await?;
+            }
             client.response(SOON).await
         });
     }
@@ -128,9 +135,9 @@ async fn uploads_without_number_stay_within_the_memory_of_mirrors() -> Result<()
     let without = upload(&plain, &body).await?;
     plain.stop().await?;
 
-    let keys = "methods: [POST], max_body: 4MiB, timeout: 3s";
+    let keys = "methods: [POST], max_body: 64MiB, timeout: 3s";
     let config = Config::mirrored(primary.address(), dark.address(), keys)
-        .top("runtime: { mirror_memory: 16MiB }");
+        .top("runtime: { mirror_memory: 64MiB }");
     let gateway = Gateway::start(&patient(config)).await?;
     let most = watch_memory(gateway.admin());
     let with = upload(&gateway, &body).await?;
@@ -168,6 +175,7 @@ async fn small_bodies_without_number_stay_within_the_memory_of_mirrors() -> Resu
 #[tokio::test]
 async fn answers_without_number_stay_within_the_memory_of_mirrors() -> Result<()> {
     const COPIES: u64 = 600;
+    const LIMIT: u64 = 16 << 20;
     let answer = |byte: u8| {
         let body = bytes::Bytes::from(vec![byte; 200 << 10]);
         move |_: &Recorded| http::Response::new(body.clone())

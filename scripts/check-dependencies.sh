@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Proves the dependency rule: {policies, compare} <- {config, controller} <- gateway.
+# Proves the dependency rule: {policies, compare, judge} <- {config, controller} <- gateway.
 #
-# policies and compare have no IO, clock, randomness or runtime, neither by their dependencies nor
+# policies, compare and judge have no IO, clock, randomness or runtime, neither by their dependencies nor
 # by their use of std, and policies has no serialisation; config and controller know nothing of
 # pingora or the gateway. cargo-deny (deny.toml) says who may use pingora directly, this looks at
 # whole trees.
@@ -26,21 +26,22 @@ serialisation='serde.*|saphyr.*'
 clock_and_randomness='rand|rand_.*|getrandom|fastrand|time|chrono|jiff|quanta'
 forbid tidegate-policies "pingora.*|tidegate|tidegate-[^p].*|$runtime|$serialisation|$clock_and_randomness"
 forbid tidegate-compare "pingora.*|tidegate|tidegate-([^c]|c[^o]|co[^m]).*|$runtime|$clock_and_randomness"
+forbid tidegate-judge "pingora.*|tidegate|tidegate-([^j]|j[^u]).*|$runtime|$clock_and_randomness"
 forbid tidegate-config 'pingora.*|tidegate|tidegate-controller'
-if [ -d controller ]; then forbid tidegate-controller 'pingora.*|tidegate'; fi
+forbid tidegate-controller 'pingora.*|tidegate|tidegate-config'
 
 # std::io itself is fine: its traits also write to memory.
 if grep -rnE 'std::(fs|env|process|thread|time)\b|std::net::.*(Tcp|Udp|ToSocketAddrs)|\bstd(in|out|err)\(' \
-    policies/src compare/src; then
+    policies/src compare/src judge/src; then
     broken=1
-    echo 'policies and compare must not do IO or read a clock; the lines are above' >&2
+    echo 'policies, compare and judge must not do IO or read a clock; the lines are above' >&2
 fi
 
-for package in policies compare config controller; do
-    if [ -d $package ] && ! grep -q '^#!\[forbid(unsafe_code)\]' $package/src/lib.rs; then
+for package in policies compare judge config controller; do
+    if ! grep -q '^#!\[forbid(unsafe_code)\]' $package/src/lib.rs; then
         broken=1
         echo "$package/src/lib.rs lacks #![forbid(unsafe_code)]" >&2
     fi
 done
 
-[ $broken = 0 ] && echo 'dependency rule holds: {policies, compare} <- {config, controller} <- gateway'
+[ $broken = 0 ] && echo 'dependency rule holds: {policies, compare, judge} <- {config, controller} <- gateway'

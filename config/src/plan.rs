@@ -27,6 +27,29 @@ pub struct Plan {
     pub routes: Vec<Route>,
     /// The lookup over `routes`.
     pub table: RouteTable,
+    /// The file that keeps the state of rollouts; absent: there is nothing to keep.
+    pub state: Option<PathBuf>,
+    /// Plans that move weight step by step. No route and no mirror is in two of them.
+    pub rollouts: Vec<Rollout>,
+}
+
+/// A plan that moves weight step by step, and who hears of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rollout {
+    /// What is judged; its names are those of this configuration.
+    pub plan: Arc<tidegate_judge::Plan>,
+    /// Who is told of decisions.
+    pub notify: Vec<Webhook>,
+}
+
+/// A URL that decisions are posted to.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Webhook {
+    /// `http` or `https`.
+    pub url: Arc<str>,
+    /// A file with the secret that bodies are signed with. Resolved against the configuration
+    /// file's directory.
+    pub secret_file: Option<PathBuf>,
 }
 
 /// An address that accepts clients (plain HTTP/1.1).

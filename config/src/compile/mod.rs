@@ -62,6 +62,8 @@ pub(crate) fn compile(
         upstreams: compiled_upstreams,
         routes,
         table: RouteTable::build(matches),
+        state: None,
+        rollouts: Vec::new(),
     })
 }
 

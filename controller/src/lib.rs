@@ -1,0 +1,2 @@
+//! Runs rollouts.
+#![forbid(unsafe_code)]

@@ -1,0 +1,93 @@
+//! What was counted since the last look.
+
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// Counts of a short time, under one setting of the weights.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Tick {
+    /// How long it took.
+    pub elapsed: Duration,
+    /// The latencies that [`Arm::over`] counts by, ascending.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub latencies: Vec<Duration>,
+    /// Requests of users that the split gave to the two variants.
+    pub users: Arms,
+    /// Requests that were copied: the baseline's answers, and the dark candidate's.
+    #[serde(default, skip_serializing_if = "Arms::is_empty")]
+    pub dark: Arms,
+    /// The baseline's requests, split in two at random: what the tests say of these is noise.
+    #[serde(default, skip_serializing_if = "Arms::is_empty")]
+    pub halves: Arms,
+    /// Answers of the dark candidate that were compared with the baseline's.
+    #[serde(default)]
+    pub compared: u64,
+    /// Of these, those that differed by more than noise.
+    #[serde(default)]
+    pub mismatched: u64,
+    /// Answers of other sources that came in since.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub readings: Vec<Reading>,
+    /// Ids of some requests that the candidate failed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub samples: Vec<String>,
+}
+
+/// The same counts of two versions over the same time.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Arms {
+    /// The old version.
+    pub baseline: Arm,
+    /// The new version.
+    pub candidate: Arm,
+}
+
+/// Counts of one version.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Arm {
+    /// First attempts that ended, but for those of clients that gave up and of users whose last
+    /// request had just failed (their retries).
+    pub requests: u64,
+    /// Of these, connect failures, timeouts, resets and 5xx.
+    pub failures: u64,
+    /// All failures, retries included: what users saw.
+    pub failed: u64,
+    /// Of `requests`, those that took longer than each of [`Tick::latencies`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub over: Vec<u64>,
+}
+
+/// An answer of another source.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Reading {
+    /// The gate that asked.
+    pub gate: String,
+    /// The number; or why there is none.
+    pub result: Result<f64, String>,
+}
+
+impl Arms {
+    /// Nothing was counted.
+    pub fn is_empty(&self) -> bool {
+        *self == Arms::default() || self.baseline.is_empty() && self.candidate.is_empty()
+    }
+}
+
+impl Arm {
+    fn is_empty(&self) -> bool {
+        self.requests == 0 && self.failed == 0
+    }
+
+    /// Adds what `other` counted, by the same latencies.
+    pub fn add(&mut self, other: &Arm) {
+        self.requests += other.requests;
+        self.failures += other.failures;
+        self.failed += other.failed;
+        if self.over.len() < other.over.len() {
+            self.over.resize(other.over.len(), 0);
+        }
+        for (sum, more) in self.over.iter_mut().zip(&other.over) {
+            *sum += more;
+        }
+    }
+}

@@ -19,6 +19,9 @@ pub struct Tick {
     /// The baseline's requests, split in two at random: what the tests say of these is noise.
     #[serde(default, skip_serializing_if = "Arms::is_empty")]
     pub halves: Arms,
+    /// The mirror to the candidate copies requests.
+    #[serde(default)]
+    pub mirrored: bool,
     /// Answers of the dark candidate that were compared with the baseline's.
     #[serde(default)]
     pub compared: u64,
@@ -62,8 +65,20 @@ pub struct Arm {
 pub struct Reading {
     /// The gate that asked.
     pub gate: String,
-    /// The number; or why there is none.
-    pub result: Result<f64, String>,
+    /// What it was told.
+    pub answer: Answer,
+}
+
+/// What another source said.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Answer {
+    /// A number.
+    Value(f64),
+    /// There is nothing to tell yet.
+    NoData,
+    /// It cannot be asked, or talks nonsense; why.
+    Broken(String),
 }
 
 impl Arms {

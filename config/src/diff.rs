@@ -1,7 +1,8 @@
 //! What changes for users when one plan takes the place of another.
 
-use crate::plan::{Compare, HeaderOps, Mirror, Plan, Route};
+use crate::plan::{Compare, HeaderOps, Mirror, Plan, Rollout, Route};
 use std::{collections::HashMap, sync::Arc, time::Duration};
+use tidegate_judge as judge;
 use tidegate_policies::{KeySource, VariantId, moved_users};
 
 /// How many users are looked at for the share that moves: an error of at most 0.5 % in the worst
@@ -82,6 +83,7 @@ pub fn diff(old: &Plan, new: &Plan) -> PlanDiff {
         result.other.push("the order of routes".to_owned());
     }
     upstreams(old, new, &mut result.other);
+    rollouts(old, new, &mut result.other);
     process(old, new, &mut result);
     result
 }
@@ -217,12 +219,42 @@ fn upstreams(old: &Plan, new: &Plan, other: &mut Vec<String>) {
     other.extend(gone.map(|upstream| format!("upstream {} removed", upstream.name)));
 }
 
+fn rollout<'a>(plan: &'a Plan, name: &str) -> Option<&'a Rollout> {
+    plan.rollouts.iter().find(|rollout| rollout.plan.name == name)
+}
+
+/// A new revision starts a new run, so it is shown; of anything else only that it changed.
+fn rollouts(old: &Plan, new: &Plan, other: &mut Vec<String>) {
+    for Rollout { plan, notify } in &new.rollouts {
+        let name = &plan.name;
+        let Some(before) = rollout(old, name) else {
+            other.push(format!("rollout {name} added"));
+            continue;
+        };
+        let revision = &before.plan.revision;
+        if *revision != plan.revision {
+            other.push(format!("rollout {name}: revision {revision} -> {}", plan.revision));
+        }
+        let same = judge::Plan { revision: revision.clone(), ..(**plan).clone() };
+        if same != *before.plan || *notify != before.notify {
+            other.push(format!("rollout {name} changed"));
+        }
+    }
+    let names = old.rollouts.iter().map(|rollout| rollout.plan.name.as_str());
+    let gone = names.filter(|name| rollout(new, name).is_none());
+    other.extend(gone.map(|name| format!("rollout {name} removed")));
+}
+
 fn process(old: &Plan, new: &Plan, result: &mut PlanDiff) {
     if old.listeners != new.listeners {
         result.restart.push("listeners".to_owned());
     }
     if old.admin != new.admin {
         result.restart.push("admin".to_owned());
+    }
+    // The first rollout brings its file with it.
+    if old.state != new.state && old.state.is_some() && new.state.is_some() {
+        result.restart.push("state".to_owned());
     }
     if old.runtime.threads != new.runtime.threads {
         result.restart.push("runtime.threads".to_owned());

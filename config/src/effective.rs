@@ -7,12 +7,10 @@ use crate::{
     describe::{alternative, fill_defaults, scalar_json},
     problem::Problems,
     schema::json_schema,
+    url::{REDACTED, redacted},
     yaml::{self, Kind, Node},
 };
 use serde_json::{Map, Value};
-
-/// What stands in the place of a secret.
-const REDACTED: &str = "[redacted]";
 
 /// Header fields whose values are secrets.
 const SECRET: [&str; 5] =
@@ -73,7 +71,7 @@ fn json(node: &Node, schema: &Value) -> Value {
     }
 }
 
-/// Takes secrets out of header changes and of conditions on headers, wherever they are.
+/// Takes secrets out of header changes, of conditions on headers and of URLs, wherever they are.
 fn redact(value: &mut Value) {
     match value {
         Value::Object(keys) => {
@@ -84,6 +82,7 @@ fn redact(value: &mut Value) {
             for (key, value) in keys.iter_mut() {
                 match value {
                     Value::Object(fields) if key == "set" || key == "add" => hide(fields),
+                    Value::String(url) if key == "url" || key == "webhook" => *url = redacted(url),
                     _ => redact(value),
                 }
             }

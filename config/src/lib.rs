@@ -9,6 +9,7 @@
 //! Every step reports *all* its errors, each with file, line, column, key path and a suggestion.
 #![forbid(unsafe_code)]
 
+mod choice;
 mod compile;
 mod decode;
 mod describe;
@@ -16,14 +17,17 @@ mod diagnostic;
 mod diff;
 mod effective;
 mod include;
+mod line;
 mod load;
 pub mod plan;
 mod problem;
 mod render;
 mod schema;
+mod shift;
 mod source;
 mod store;
 mod text;
+mod url;
 mod value;
 mod watch;
 mod yaml;
@@ -37,5 +41,6 @@ pub use load::{Failure, Loaded, Source, compile_text, load};
 pub use plan::Plan;
 pub use render::render;
 pub use schema::{SchemaKey, json_schema, schema_keys};
+pub use shift::Shift;
 pub use store::{Snapshot, StaleParent, Store};
 pub use watch::Watcher;

@@ -35,6 +35,18 @@ pub(crate) struct Share(pub(crate) u32);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Percent(pub(crate) u32);
 
+/// The share that a step sets, in parts per million.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct StepShare(pub(crate) u32);
+
+/// A number of things, perhaps none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Count(pub(crate) u64);
+
+/// How many times in a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Times(pub(crate) u32);
+
 /// The weight of a variant as written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Weight {
@@ -128,16 +140,63 @@ impl Scalar for Share {
     const EXPECTED: &'static str = "a share such as `10%`";
 
     fn parse(text: &str) -> Result<Self, Invalid> {
-        const HELP: &str = "write 0% to 100%, with up to four decimals";
-        if !text.ends_with('%') && text.parse::<f64>().is_ok() {
-            return Err(Invalid::new(format!("the share `{text}` has no unit"))
-                .help(format!("did you mean `{text}%`?")));
-        }
-        parse_percent(text).map(Self).ok_or_else(|| not_a(text, "share", HELP))
+        share(text, 100).map(Self)
     }
 
     fn schema() -> Value {
         json!({ "type": "string", "pattern": PERCENT_PATTERN })
+    }
+}
+
+impl Scalar for StepShare {
+    const EXPECTED: &'static str = "a share such as `10%`";
+
+    fn parse(text: &str) -> Result<Self, Invalid> {
+        let whole = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+        if !whole {
+            return share(text, 100).map(Self);
+        }
+        let parts = parse_percent(&format!("{text}%"), 100);
+        parts.map(Self).ok_or_else(|| not_a(text, "share", "write 0 to 100, or 0% to 100%"))
+    }
+
+    fn schema() -> Value {
+        json!({ "anyOf": [
+            { "type": "integer", "minimum": 0, "maximum": 100 },
+            { "type": "string", "pattern": PERCENT_PATTERN },
+        ] })
+    }
+}
+
+impl Scalar for Count {
+    const EXPECTED: &'static str = "a whole number";
+    const PLAIN: bool = true;
+
+    fn parse(text: &str) -> Result<Self, Invalid> {
+        let digits = text.bytes().all(|b| b.is_ascii_digit());
+        text.parse().ok().filter(|_| digits).map(Self).ok_or_else(|| {
+            Invalid::new(format!("expected a whole number from 0 to {}, found `{text}`", u64::MAX))
+        })
+    }
+
+    fn schema() -> Value {
+        json!({ "type": "integer", "minimum": 0, "maximum": u64::MAX })
+    }
+}
+
+impl Scalar for Times {
+    const EXPECTED: &'static str = "a number from 1 to 100";
+    const PLAIN: bool = true;
+
+    fn parse(text: &str) -> Result<Self, Invalid> {
+        match text.parse() {
+            Ok(times @ 1..=100) => Ok(Self(times)),
+            _ => Err(Invalid::new(format!("expected a number from 1 to 100, found `{text}`"))),
+        }
+    }
+
+    fn schema() -> Value {
+        json!({ "type": "integer", "minimum": 1, "maximum": 100 })
     }
 }
 
@@ -147,7 +206,7 @@ impl Scalar for Percent {
     fn parse(text: &str) -> Result<Self, Invalid> {
         const HELP: &str = "write 0 to 100, with up to four decimals";
         let number = text.strip_suffix('%').unwrap_or(text);
-        parse_percent(&format!("{number}%"))
+        parse_percent(&format!("{number}%"), 100)
             .map(Self)
             .ok_or_else(|| not_a(text, "percentage", HELP))
     }
@@ -160,19 +219,30 @@ impl Scalar for Percent {
     }
 }
 
-const PERCENT_PATTERN: &str = "^[0-9]+(\\.[0-9]{1,4})?%$";
+/// What a percentage looks like.
+pub(crate) const PERCENT_PATTERN: &str = "^[0-9]+(\\.[0-9]{1,4})?%$";
 
-/// Parts per million of `12.5%`; `None` if it is none, above 100 % or finer than that.
-fn parse_percent(text: &str) -> Option<u32> {
+/// Parts per million of a percentage up to `max`.
+pub(crate) fn share(text: &str, max: u32) -> Result<u32, Invalid> {
+    if !text.ends_with('%') && text.parse::<f64>().is_ok_and(f64::is_finite) {
+        return Err(Invalid::new(format!("the share `{text}` has no unit"))
+            .help(format!("did you mean `{text}%`?")));
+    }
+    let help = || format!("write 0% to {max}%, with up to four decimals");
+    parse_percent(text, max).ok_or_else(|| not_a(text, "share", &help()))
+}
+
+/// Parts per million of `12.5%`; `None` if it is none, above `max` or finer than that.
+pub(crate) fn parse_percent(text: &str, max: u32) -> Option<u32> {
     let number = text.strip_suffix('%')?;
     let (whole, decimals) = number.split_once('.').unwrap_or((number, "0"));
     let all_digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
     if !all_digits(whole) || !all_digits(decimals) || decimals.len() > 4 {
         return None;
     }
-    let whole: u32 = whole.parse().ok().filter(|whole| *whole <= 100)?;
+    let whole: u32 = whole.parse().ok().filter(|whole| *whole <= max)?;
     let parts: u32 = format!("{decimals:0<4}").parse().ok()?;
-    Some(whole * 10_000 + parts).filter(|parts| *parts <= WHOLE)
+    Some(whole * 10_000 + parts).filter(|parts| *parts <= max * 10_000)
 }
 
 /// Parts per million as a percentage, without trailing zeros.
@@ -189,7 +259,7 @@ impl Decode for Weight {
         let Kind::Scalar { text, plain } = &node.kind else {
             return wrong_type(node, EXPECTED, problems).or(Some(Self::Wrong));
         };
-        if let Some(parts) = parse_percent(text) {
+        if let Some(parts) = parse_percent(text, 100) {
             return Some(Self::Percent(parts));
         }
         if node.is_null() || !plain {
@@ -259,12 +329,16 @@ mod tests {
     #[test]
     fn percentages_are_exact() {
         for (text, parts) in [("0%", 0), ("0.1%", 1_000), ("0.0001%", 1), ("12.5%", 125_000)] {
-            assert_eq!(parse_percent(text), Some(parts));
+            assert_eq!(parse_percent(text, 100), Some(parts));
             assert_eq!(percent(u64::from(parts)), text);
         }
-        assert_eq!(parse_percent("100%"), Some(WHOLE));
+        assert_eq!(parse_percent("100%", 100), Some(WHOLE));
+        assert_eq!(StepShare::parse("10"), StepShare::parse("10%"));
+        for wrong in ["101", "0.5", "-1", "", "nan", "10 %"] {
+            assert!(StepShare::parse(wrong).is_err(), "{wrong}");
+        }
         for wrong in ["100.0001%", "101%", "1.00001%", "%", ".5%", "5.%", "-1%", "+1%", "1e1%"] {
-            assert_eq!(parse_percent(wrong), None, "{wrong}");
+            assert_eq!(parse_percent(wrong, 100), None, "{wrong}");
         }
     }
 }

@@ -46,8 +46,6 @@ fn five_mistakes_are_five_errors() {
 #[test]
 fn keys_of_later_work_are_refused() {
     let edits = [
-        ("listeners:", "state: { path: x.db }\nlisteners:", "state"),
-        ("listeners:", "rollouts: []\nlisteners:", "rollouts"),
         ("name: web, ", "name: web, protocol: h2c, ", "protocol"),
         ("name: web, ", "name: web, tls: { certificates: [] }, ", "tls"),
         ("name: shop-v2, ", "name: shop-v2, tls: {}, ", "tls"),

@@ -7,7 +7,7 @@ use std::{
 };
 use tidegate_config::{compile_text, render};
 
-const FULL: &str = include_str!("data/full.yaml");
+const FULL: [&str; 2] = [include_str!("data/full.yaml"), include_str!("data/rollouts.yaml")];
 
 /// Pieces that mean something to YAML or to the schema.
 const PIECES: [&str; 36] = [
@@ -91,8 +91,11 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn mutated_files_are_answered(edits in prop::collection::vec(edit(), 1..8)) {
-        let mut text: Vec<char> = FULL.chars().collect();
+    fn mutated_files_are_answered(
+        which in 0..FULL.len(),
+        edits in prop::collection::vec(edit(), 1..8),
+    ) {
+        let mut text: Vec<char> = FULL[which].chars().collect();
         edits.iter().for_each(|edit| apply(&mut text, edit));
         let text: String = text.into_iter().collect();
         match compile_text("t.yaml", &text) {

@@ -235,14 +235,20 @@ pub(crate) fn line<'a>(session: &'a Session, error: Option<&Error>, ctx: &'a Ctx
         bytes_in: ctx.body_in,
         bytes_out: session.body_bytes_sent() as u64,
         retries: ctx.attempts.saturating_sub(1),
-        request_id: match ctx.request_id {
-            Some(id) => Some(String::from_utf8_lossy(id_text(id).as_bytes()).into_owned().into()),
-            None => text("x-request-id").filter(|_| ctx.attempts > 0).map(Cow::Borrowed),
-        },
+        request_id: request_id(session, ctx),
         trace_id: text("traceparent").and_then(trace_id),
         mirrors: ctx.shadow.as_deref().map(Fates),
         error: error.map(|error| error.etype().as_str().to_owned()),
     }
+}
+
+/// The id that the request has for whoever handles it behind the gateway; `None`: it got nowhere.
+pub(crate) fn request_id<'a>(session: &'a Session, ctx: &Ctx) -> Option<Cow<'a, str>> {
+    if let Some(id) = ctx.request_id {
+        return Some(String::from_utf8_lossy(id_text(id).as_bytes()).into_owned().into());
+    }
+    let id = session.req_header().headers.get("x-request-id").filter(|_| ctx.attempts > 0)?;
+    id.to_str().ok().map(Cow::Borrowed)
 }
 
 /// The trace id of a W3C `traceparent`: `00-<32 hex digits>-<16>-<2>`.

@@ -12,6 +12,7 @@ mod metrics;
 mod mirror;
 mod proxy;
 mod reload;
+mod rollout;
 mod server;
 mod serving;
 mod upstream;

@@ -107,7 +107,7 @@ impl Rejection {
 }
 
 /// The handles of one variant.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct VariantMetrics {
     requests: [IntCounter; 6],
     attempts: [IntCounter; 8],
@@ -154,6 +154,8 @@ pub(crate) struct Metrics {
 /// What there are series of: routes with their variants, and with their mirrors.
 #[derive(Debug, Default)]
 struct Series {
+    /// The generation that has them.
+    generation: u64,
     variants: HashSet<(String, String)>,
     mirrors: HashSet<(String, String)>,
 }
@@ -273,10 +275,15 @@ impl Metrics {
     }
 
     /// Shows the weights of `plan`, and forgets the series of routes, variants, mirrors and upstreams
-    /// that are no longer configured: reloads must not pile labels up.
+    /// that are no longer configured: reloads must not pile labels up. Whoever publishes calls it
+    /// afterwards; a call that comes after that of a later generation changes nothing.
     pub(crate) fn adopt(&self, plan: &Plan, generation: u64) {
+        let mut series = self.series.lock().unwrap_or_else(PoisonError::into_inner);
+        if generation < series.generation {
+            return;
+        }
         self.generation.set(i64::try_from(generation).unwrap_or(i64::MAX));
-        let mut next = Series::default();
+        let mut next = Series { generation, ..Series::default() };
         for route in &plan.routes {
             for variant in &route.variants {
                 let by = [&*route.name, &*variant.name];
@@ -286,7 +293,6 @@ impl Metrics {
             let mirrors = route.mirrors.iter();
             next.mirrors.extend(mirrors.map(|m| (route.name.to_string(), m.name.to_string())));
         }
-        let mut series = self.series.lock().unwrap_or_else(PoisonError::into_inner);
         for (route, variant) in series.variants.difference(&next.variants) {
             self.forget(route, variant);
         }

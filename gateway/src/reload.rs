@@ -1,10 +1,15 @@
 //! Loading the configuration again: one worker, one door.
 //!
 //! Whatever asks for it (a changed file, SIGHUP, the admin API), the same thread reads the files,
-//! compiles the whole, and publishes a new generation, or keeps the old one and says why.
+//! compiles the whole, and publishes a new generation, or keeps the old one and says why. Nobody
+//! else publishes files, so whatever comes in between, only weights can differ.
 
 use crate::{
-    access_log::AccessLog, metrics::Metrics, mirror::Mirrors, serving::Serving,
+    access_log::AccessLog,
+    metrics::Metrics,
+    mirror::Mirrors,
+    rollout::{Door, carry},
+    serving::Serving,
     upstream::resolve_first,
 };
 use serde::Serialize;
@@ -69,6 +74,7 @@ pub(crate) struct Reloader {
 struct Worker {
     path: PathBuf,
     store: Arc<Store<Serving>>,
+    door: Arc<Door>,
     metrics: Arc<Metrics>,
     mirrors: Arc<Mirrors>,
     status: Arc<Mutex<Status>>,
@@ -89,6 +95,7 @@ impl Reloader {
     pub(crate) fn start(
         path: PathBuf,
         store: Arc<Store<Serving>>,
+        door: Arc<Door>,
         metrics: Arc<Metrics>,
         mirrors: Arc<Mirrors>,
         runtime: Handle,
@@ -105,10 +112,18 @@ impl Reloader {
         let watcher = Watcher::new(watched, move || notify.request(Cause::File))
             .inspect_err(|error| tracing::warn!(%error, "cannot watch the configuration's files"))
             .ok();
-        let running = snapshot.state.plan().clone();
-        let rejected = None;
-        let mut worker =
-            Worker { path, store, metrics, mirrors, status, watcher, running, runtime, rejected };
+        let mut worker = Worker {
+            path,
+            store,
+            door,
+            metrics,
+            mirrors,
+            status,
+            watcher,
+            running: snapshot.state.loaded.plan.clone(),
+            runtime,
+            rejected: None,
+        };
         std::thread::Builder::new().name("reload".into()).spawn(move || {
             let runtime = worker.runtime.clone();
             let _runtime = runtime.enter();
@@ -176,18 +191,18 @@ impl Worker {
             }
         };
         let watched = next.watched.clone();
-        let serving = Serving::new(next, Some(&snapshot.state), &self.metrics, access_log);
-        self.runtime.block_on(resolve_first(&serving.all_pools()));
-        let restart = restart_needed(&self.running, serving.plan());
-        let generation = match self.store.publish(snapshot.generation, serving) {
-            Ok(generation) => generation,
-            // Somebody else published meanwhile: build on that.
-            Err(_) => return self.reload(cause),
+        let shifts = carry(snapshot.state.shifts(), &next.plan);
+        let (next, old) = (Arc::new(next), Some(&snapshot.state));
+        let next = Serving::new(next, shifts, old, &self.metrics, access_log);
+        self.runtime.block_on(resolve_first(&next.all_pools()));
+        let restart = restart_needed(&self.running, next.plan());
+        let Some((replaced, generation)) = self.door.enter(&next) else {
+            let message = "the weights changed too often meanwhile: try again";
+            tracing::error!("configuration not in force: {message}");
+            return self.refused(vec![serde_json::json!({ "message": message })]);
         };
-        let published = self.store.load();
-        snapshot.state.retire_mirrors(&published.state);
-        self.mirrors.budget.set_limit(published.state.plan().runtime.mirror_memory);
-        self.metrics.adopt(published.state.plan(), generation);
+        replaced.state.retire_mirrors(&next);
+        self.mirrors.budget.set_limit(next.plan().runtime.mirror_memory);
         if let Some(watcher) = &self.watcher {
             watcher.set_paths(watched);
         }

@@ -8,6 +8,7 @@ use crate::{
     mirror::Mirrors,
     proxy::{Gateway, MAX_ATTEMPTS},
     reload::{Cause, Reloader},
+    rollout::{Control, Door, restored},
     serving::Serving,
     upstream::resolve_first,
 };
@@ -42,6 +43,7 @@ const FLUSH_TIME: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) store: Arc<Store<Serving>>,
+    pub(crate) control: Control,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) reloader: Reloader,
     pub(crate) drain: Arc<Drain>,
@@ -70,7 +72,8 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Binds every address of `loaded`, the configuration of the file at `path`.
+    /// Binds every address of `loaded`, the configuration of the file at `path`. Rollouts go on
+    /// where the last process ended.
     ///
     /// # Errors
     /// When an address, the access log, the admin token or a thread cannot be had; the message says
@@ -98,25 +101,30 @@ impl Server {
             plan.access_log.as_ref().map(|log| AccessLog::open(log, &metrics)).transpose()?;
         let serving = {
             let _control = control.enter();
-            Serving::new(loaded, None, &metrics, access_log)
+            let shifts = restored(plan);
+            Serving::new(Arc::new(loaded), shifts, None, &metrics, access_log)
         };
         control.block_on(resolve_first(&serving.all_pools()));
         metrics.adopt(serving.plan(), 1);
         let store = Arc::new(Store::new(serving));
+        let door = Arc::new(Door::new(Arc::clone(&store), Arc::clone(&metrics)));
         let reloader = {
             let _control = control.enter();
             Reloader::start(
                 path,
                 Arc::clone(&store),
+                Arc::clone(&door),
                 Arc::clone(&metrics),
                 Arc::clone(&mirrors),
                 control.handle().clone(),
             )?
         };
+        let control_of_rollouts = Control::start(&store, &door)?;
         let everything = listeners.iter().chain(admin.iter().map(|(bound, _)| bound));
         let addresses = everything.map(|bound| (Arc::clone(&bound.name), bound.address)).collect();
         let shared = Arc::new(Shared {
             store,
+            control: control_of_rollouts,
             reloader,
             drain: Drain::new(Arc::clone(&metrics)),
             mirrors,
@@ -182,6 +190,7 @@ impl Server {
         if let Some(log) = &shared.store.load().state.access_log {
             log.flush(FLUSH_TIME);
         }
+        shared.control.stop();
         proxy.shutdown_background();
         mirror.shutdown_background();
         control.shutdown_background();

@@ -4,6 +4,7 @@ use crate::{
     access_log::AccessLog,
     metrics::{Metrics, VariantMetrics},
     mirror::MirrorState,
+    rollout::{HeldShift, Lane, RouteLane},
     upstream::{Pool, keep_resolving},
 };
 use std::{
@@ -19,7 +20,11 @@ use tidegate_policies::{Purpose, RouteId, Salt, VariantId};
 /// The state of a snapshot: immutable but for counters.
 #[derive(Debug)]
 pub(crate) struct Serving {
+    /// The files, as they were written.
     pub(crate) loaded: Arc<Loaded>,
+    /// Their plan with the weights that rollouts set: what is served from.
+    plan: Plan,
+    shifts: Vec<HeldShift>,
     pub(crate) routes: Vec<ServingRoute>,
     /// By position in the plan's upstreams.
     pub(crate) pools: Vec<Arc<Pool>>,
@@ -35,6 +40,8 @@ pub(crate) struct ServingRoute {
     /// By position in the plan's mirrors.
     pub(crate) mirrors: Vec<Arc<MirrorState>>,
     pub(crate) log_salt: Salt,
+    /// What the route's rollout counts, if it has one.
+    pub(crate) lane: Option<RouteLane>,
 }
 
 /// The handles of a variant.
@@ -46,31 +53,28 @@ pub(crate) struct ServingVariant {
 }
 
 impl Serving {
-    /// Attaches handles to `loaded`. Pools and counts carry over from `previous` where nothing
-    /// about them changed.
+    /// Attaches handles to `loaded`, with the weights of `shifts`. Pools and counts carry over from
+    /// `previous` where nothing about them changed.
     pub(crate) fn new(
-        loaded: Loaded,
+        loaded: Arc<Loaded>,
+        shifts: Vec<HeldShift>,
         previous: Option<&Serving>,
         metrics: &Metrics,
         access_log: Option<AccessLog>,
     ) -> Self {
-        let pools = pools(&loaded.plan, previous);
-        let shadow_pools = shadow_pools(&loaded.plan, previous);
-        let old: HashMap<_, _> = previous
-            .iter()
-            .flat_map(|old| old.loaded.plan.routes.iter().zip(&old.routes))
-            .map(|(plan, route)| (&plan.name, (plan, route)))
-            .collect();
-        let routes = loaded.plan.routes.iter().map(|route| {
-            let same_weights =
-                old.get(&route.name).filter(|(old, _)| old.variants == route.variants);
-            let variants = route.variants.iter().enumerate().map(|(i, variant)| ServingVariant {
+        let plan = loaded.plan.shifted(shifts.iter().map(|held| &held.shift));
+        let pools = pools(&plan, previous);
+        let shadow_pools = shadow_pools(&plan, previous);
+        let old = previous.map(Serving::by_name).unwrap_or_default();
+        let routes = plan.routes.iter().map(|route| {
+            let old = old.get(&route.name).copied();
+            let variants = route.variants.iter().zip(split_counts(route, old));
+            let variants = variants.map(|(variant, split)| ServingVariant {
                 metrics: metrics.variant(&route.name, &variant.name),
-                split: same_weights
-                    .map_or_else(Arc::default, |(_, old)| Arc::clone(&old.variants[i].split)),
+                split,
             });
             let mirrors = route.mirrors.iter().map(|mirror| {
-                let kept = old.get(&route.name).and_then(|(plan, old)| {
+                let kept = old.and_then(|(plan, old)| {
                     let position = plan.mirrors.iter().position(|m| m.name == mirror.name)?;
                     old.mirrors.get(position).map(Arc::clone)
                 });
@@ -81,19 +85,67 @@ impl Serving {
                 variants: variants.collect(),
                 mirrors: mirrors.collect(),
                 log_salt: Salt::new(&route.name, Purpose::AccessLog),
+                lane: lane(&plan, route, old.and_then(|(_, old)| old.lane.as_ref())),
             }
         });
         let routes = routes.collect();
-        Self { routes, pools, shadow_pools, access_log, loaded: Arc::new(loaded) }
+        Self { loaded, plan, shifts, routes, pools, shadow_pools, access_log }
     }
 
+    /// The same with other weights, when `current` is published: everything is shared, and only the
+    /// realised shares of routes whose weights differ from those of `current` begin anew.
+    pub(crate) fn shifted(&self, shifts: Vec<HeldShift>, current: &Serving) -> Self {
+        let plan = self.loaded.plan.shifted(shifts.iter().map(|held| &held.shift));
+        let old = current.by_name();
+        let routes =
+            plan.routes.iter().zip(&self.routes).map(|(route, handles)| {
+                let counts = split_counts(route, old.get(&route.name).copied());
+                let variants = handles.variants.iter().zip(counts).map(|(variant, split)| {
+                    ServingVariant { metrics: variant.metrics.clone(), split }
+                });
+                ServingRoute {
+                    variants: variants.collect(),
+                    mirrors: handles.mirrors.clone(),
+                    log_salt: handles.log_salt,
+                    lane: handles.lane.clone(),
+                }
+            });
+        Self {
+            routes: routes.collect(),
+            loaded: Arc::clone(&self.loaded),
+            plan,
+            shifts,
+            pools: self.pools.clone(),
+            shadow_pools: self.shadow_pools.clone(),
+            access_log: self.access_log.clone(),
+        }
+    }
+
+    /// What is served: the files' plan with the weights that rollouts set.
     pub(crate) fn plan(&self) -> &Plan {
-        &self.loaded.plan
+        &self.plan
+    }
+
+    /// What rollouts set.
+    pub(crate) fn shifts(&self) -> &[HeldShift] {
+        &self.shifts
+    }
+
+    fn by_name(&self) -> RoutesByName<'_> {
+        let routes = self.plan.routes.iter().zip(&self.routes);
+        routes.map(|(plan, handles)| (&plan.name, (plan, handles))).collect()
     }
 
     /// Handles of `route`, which comes from this plan's table.
     pub(crate) fn route(&self, route: RouteId) -> &ServingRoute {
         &self.routes[route.0 as usize]
+    }
+
+    /// What the rollout at this position in the plan counts.
+    pub(crate) fn lane(&self, rollout: usize) -> Option<&RouteLane> {
+        let route = &self.plan.rollouts.get(rollout)?.plan.route;
+        let position = self.plan.routes.iter().position(|plan| *plan.name == **route)?;
+        self.routes.get(position)?.lane.as_ref()
     }
 
     /// Every pool there is.
@@ -148,6 +200,37 @@ impl ServingVariant {
     pub(crate) fn decided(&self) -> u64 {
         self.split.load(Ordering::Relaxed)
     }
+}
+
+type RoutesByName<'a> = HashMap<&'a Arc<str>, (&'a plan::Route, &'a ServingRoute)>;
+
+/// A count for each variant of `route`: the old ones, if nothing about the variants changed.
+fn split_counts(
+    route: &plan::Route,
+    old: Option<(&plan::Route, &ServingRoute)>,
+) -> Vec<Arc<AtomicU64>> {
+    match old.filter(|(old, _)| old.variants == route.variants) {
+        Some((_, old)) => old.variants.iter().map(|variant| Arc::clone(&variant.split)).collect(),
+        None => route.variants.iter().map(|_| Arc::default()).collect(),
+    }
+}
+
+/// The lane of the rollout that `route` is in: the old one, if it counts the same.
+fn lane(plan: &Plan, route: &plan::Route, old: Option<&RouteLane>) -> Option<RouteLane> {
+    let mut rollouts = plan.rollouts.iter().map(|rollout| &rollout.plan);
+    let rollout = rollouts.find(|rollout| *rollout.route == *route.name)?;
+    let variant = |name: &str| {
+        let position = route.variants.iter().position(|variant| *variant.name == *name)?;
+        u16::try_from(position).ok().map(VariantId)
+    };
+    let (baseline, candidate) = (variant(&rollout.baseline)?, variant(&rollout.candidate)?);
+    let mirror = rollout.mirror.as_deref();
+    let mirror = mirror.and_then(|name| route.mirrors.iter().position(|m| *m.name == *name));
+    let lane = match old.filter(|old| old.lane.serves(rollout)) {
+        Some(old) => Arc::clone(&old.lane),
+        None => Arc::new(Lane::new(rollout)),
+    };
+    Some(RouteLane { lane, baseline, candidate, mirror })
 }
 
 fn pools(plan: &Plan, previous: Option<&Serving>) -> Vec<Arc<Pool>> {

@@ -4,7 +4,7 @@ use crate::{
     decision::{Action, Decision},
     gate::{GateState, Verdict},
     plan::Plan,
-    run::{Outcome, Pause, Run, Status},
+    run::{Active, Outcome, Pause, Run, Status},
     step::Freedom,
     units::Time,
 };
@@ -145,8 +145,15 @@ impl Run {
 
     /// Gates that are bad start afresh, and so does the budget if that is what was breached.
     fn forgive(&mut self) {
-        let bad: Vec<bool> =
-            self.gates.iter().map(|gate| self.verdict(gate) == Verdict::Bad).collect();
+        // It may have recovered since, and has lost by that what finds the next regression.
+        let stopped_by = match &self.status {
+            Status::Active(Active { pause: Some(Pause::Breach { gate }), .. }) => Some(gate),
+            _ => None,
+        };
+        let was_bad = |gate: &GateState| {
+            stopped_by == Some(&gate.gate.name) || self.verdict(gate) == Verdict::Bad
+        };
+        let bad: Vec<bool> = self.gates.iter().map(was_bad).collect();
         for (gate, _) in self.gates.iter_mut().zip(bad).filter(|(_, bad)| *bad) {
             GateState::forgive(gate);
         }

@@ -29,6 +29,10 @@ pub enum Action {
     Replanned,
     /// The baseline was told from itself: a false alarm of the tests, nothing is done.
     FalseAlarm,
+    /// Somebody stopped all rollouts from advancing.
+    Frozen,
+    /// And let them go on.
+    Thawed,
 }
 
 impl Action {
@@ -44,6 +48,8 @@ impl Action {
             Action::Aborted => "aborted",
             Action::Replanned => "replanned",
             Action::FalseAlarm => "false_alarm",
+            Action::Frozen => "frozen",
+            Action::Thawed => "thawed",
         }
     }
 }
@@ -90,6 +96,11 @@ pub struct Decision {
 }
 
 impl Run {
+    /// The record of something that changes nothing about the run itself.
+    pub fn note(&self, action: Action, actor: &str, why: String, now: Time) -> Decision {
+        self.decide(action, actor, why, Some(self), now)
+    }
+
     /// The record of what made this run out of `before`.
     pub(crate) fn decide(
         &self,

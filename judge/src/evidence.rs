@@ -30,6 +30,9 @@ pub(crate) struct Evidence {
     /// Failures so far, of both.
     failures: u64,
     base: Base,
+    /// Counted and not bet on yet.
+    #[serde(default)]
+    waiting: Trials,
 }
 
 /// What the baseline's rate is, as far as the past tells.
@@ -65,6 +68,12 @@ pub(crate) const BETTER: Bets = Bets {
     at_once: 1.0,
 };
 
+/// Requests of each arm that are bet on together, at least. Whose a failure is says something only
+/// if it might have been the other's: of ticks with a request or two, most would say nothing, and a
+/// quiet service would never be judged. How many requests there are decides this and never how they
+/// ended, so the bets stay fair; with more, what happens within the batch is lost.
+const TOGETHER: u64 = 2;
+
 /// Beyond this more evidence changes nothing, and arithmetic stays finite.
 const ENOUGH: f64 = 1e200;
 
@@ -75,6 +84,7 @@ impl Evidence {
             kept: 1.0 - bets.at_once,
             failures: 0,
             base: Base { failures: 0.5, requests: 500.0 },
+            waiting: Trials::default(),
         }
     }
 
@@ -92,22 +102,35 @@ impl Evidence {
         self.wealth.iter().sum::<f64>() + self.kept
     }
 
-    /// Bets on one tick, on what was known before it.
-    pub(crate) fn add(&mut self, bets: &Bets, null: Null, trials: &Trials) {
-        if trials.requests[1] == 0 || matches!(null, Null::Ratio(_)) && trials.requests[0] == 0 {
-            return self.base.learn(trials);
+    /// Bets on what was counted in a tick, by what was known before it; if that is too little to
+    /// compare, on this and the next ticks together.
+    pub(crate) fn add(&mut self, bets: &Bets, null: Null, counted: &Trials) {
+        self.waiting.add(counted);
+        let enough = match null {
+            Null::Ratio(_) => self.waiting.requests.iter().all(|arm| *arm >= TOGETHER),
+            Null::Level(_) => self.waiting.requests[1] > 0,
+        };
+        if !enough {
+            return;
         }
+        let trials = &std::mem::take(&mut self.waiting);
         let released = self.release(bets);
         let base = self.base.rate();
         for ((wealth, odds), stake) in self.wealth.iter_mut().zip(bets.odds).zip(bets.stakes) {
             let rate = alternative(null, base, *odds);
             let bet = null.bet(rate, base, trials.requests);
-            let won = (*wealth + stake * released) * bet.wins(trials).exp();
-            *wealth = if won.is_finite() { won.min(ENOUGH) } else { ENOUGH };
+            let stake = *wealth + stake * released;
+            // Who has nothing left wins nothing, not even infinitely often.
+            *wealth = if stake > 0.0 { (stake * bet.wins(trials).exp()).min(ENOUGH) } else { 0.0 };
         }
         let failures = trials.failures[0].saturating_add(trials.failures[1]);
         self.failures = self.failures.saturating_add(failures);
         self.base.learn(trials);
+    }
+
+    /// The share of the candidate changes: what waits would be bet on at the wrong one.
+    pub(crate) fn drop_waiting(&mut self) {
+        self.waiting = Trials::default();
     }
 
     /// The part of the stake that is bet anew now, by how many failures there were: what is kept

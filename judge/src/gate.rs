@@ -2,7 +2,7 @@
 
 use crate::{
     evidence::{BETTER, Evidence, WORSE},
-    null::{Null, Trials},
+    null::{CERTAIN, IMPOSSIBLE, Null, Trials},
     plan::{Bound, Gate, Lines, Measure, Plan, Step},
     tick::{Answer, Arms, Tick},
     units::Share,
@@ -77,7 +77,7 @@ pub(crate) const SILENCE: Duration = Duration::from_secs(60);
 impl Line {
     pub(crate) fn null(self) -> Null {
         match self {
-            Line::Max(max) => Null::Level(max.fraction().max(crate::null::IMPOSSIBLE)),
+            Line::Max(max) => Null::Level(max.fraction().clamp(IMPOSSIBLE, CERTAIN)),
             Line::WorseThanBaseline(margin) => Null::Ratio(margin.ratio()),
         }
     }
@@ -129,6 +129,7 @@ impl GateState {
         self.step = Trials::default();
         self.quiet = Duration::ZERO;
         for test in &mut self.tests {
+            test.worse.drop_waiting();
             test.better = Evidence::new(&BETTER);
         }
         if let Some(query) = &mut self.query {
@@ -158,9 +159,11 @@ impl GateState {
         }
         self.fed = match self.gate.measure {
             Measure::Mismatches { .. } => tick.mirrored,
+            // Copies yield to all other work, so their times say little.
+            Measure::Latency { .. } => !step.is_dark(),
             _ => !step.is_dark() || tick.mirrored,
         };
-        let Some(trials) = self.trials(tick, step) else { return };
+        let Some(trials) = self.trials(tick, step).filter(|_| self.fed) else { return };
         if trials.requests[1] > 0 {
             self.quiet = Duration::ZERO;
         }
@@ -194,14 +197,16 @@ impl GateState {
             return;
         };
         for reading in tick.readings.iter().filter(|reading| reading.gate == self.gate.name) {
-            self.quiet = Duration::ZERO;
-            query.out = match reading.answer {
-                Answer::Value(value) if !bound.admits(value) => query.out.saturating_add(1),
-                Answer::Value(_) => 0,
-                // Neither takes back what was said before.
-                Answer::NoData | Answer::Broken(_) => query.out,
+            let answer = match &reading.answer {
+                Answer::Value(value) => Answer::number(*value),
+                other => other.clone(),
             };
-            query.last = Some(reading.answer.clone());
+            if let Answer::Value(value) = answer {
+                self.quiet = Duration::ZERO;
+                query.out = if bound.admits(value) { 0 } else { query.out.saturating_add(1) };
+            }
+            // No data and a broken source take nothing back of what was said before.
+            query.last = Some(answer);
         }
     }
 

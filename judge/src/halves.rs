@@ -46,6 +46,11 @@ impl Halves {
     /// With data, which is about as long as a rollout.
     pub const TRIAL: Duration = Duration::from_secs(3600);
 
+    /// What was read back is evidence of these lines.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.lanes.iter().all(|lane| lane.evidence.is_whole(&WORSE))
+    }
+
     /// The lanes so far.
     pub fn lanes(&self) -> Vec<LaneReport> {
         let report =
@@ -68,8 +73,8 @@ impl Halves {
         let alarm = self.lanes.iter().find(|lane| lane.evidence.value() >= bad_at);
         let alarm = alarm.map(|lane| lane.gate.clone());
         if alarm.is_some() || self.lasted >= Self::TRIAL && !self.lanes.is_empty() {
-            self.trials += 1;
-            self.alarms += u64::from(alarm.is_some());
+            self.trials = self.trials.saturating_add(1);
+            self.alarms = self.alarms.saturating_add(u64::from(alarm.is_some()));
             self.lasted = Duration::ZERO;
             self.lanes.clear();
         }

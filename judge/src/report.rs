@@ -404,8 +404,16 @@ impl GateReport {
     pub fn words(&self) -> String {
         let mut text = String::new();
         if let Some(value) = self.value {
-            let _ = write!(text, "{value}");
+            // In full, the largest number has 309 digits.
+            let _ = match value.abs() {
+                ..1e9 => write!(text, "{value}"),
+                _ => write!(text, "{value:.1e}"),
+            };
             return text;
+        }
+        // Another source's number was out of bounds, and now there is none.
+        if self.tests.is_empty() {
+            return "no number, after some that were out of bounds".to_owned();
         }
         let rate = |arm: usize| {
             let (against, requests) = (self.run.against[arm], self.run.requests[arm]);

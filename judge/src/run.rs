@@ -71,6 +71,17 @@ pub enum Pause {
     },
 }
 
+impl Pause {
+    /// How much it takes to go on; a graver reason takes the place of another.
+    pub(crate) fn gravity(&self) -> u8 {
+        match self {
+            Pause::Person => 0,
+            Pause::Source { .. } => 1,
+            Pause::Breach { .. } => 2,
+        }
+    }
+}
+
 /// How it went.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Ended {
@@ -107,6 +118,13 @@ pub struct Setting {
     pub weight: Share,
     /// The share that the mirror copies; `None`: as the mirror itself says.
     pub mirror: Option<Share>,
+    /// The candidate has taken the baseline's place for good.
+    pub promoted: bool,
+}
+
+impl Setting {
+    /// Nobody gets the candidate.
+    pub const NOTHING: Setting = Setting { weight: Share::NONE, mirror: None, promoted: false };
 }
 
 impl Run {
@@ -161,12 +179,13 @@ impl Run {
         match &self.status {
             Status::Active(active) => {
                 let step = self.step_at(active.step);
-                Setting { weight: step.weight, mirror: step.mirror }
+                Setting { weight: step.weight, mirror: step.mirror, promoted: false }
             }
             Status::Ended(ended) => {
-                let promoted = ended.outcome == Outcome::Promoted;
-                let weight = if promoted { Share::ALL } else { Share::NONE };
-                Setting { weight, mirror: None }
+                match ended.outcome {
+                    Outcome::Promoted => Setting { weight: Share::ALL, mirror: None, promoted: true },
+                    Outcome::RolledBack | Outcome::Aborted => Setting::NOTHING,
+                }
             }
         }
     }
@@ -293,7 +312,10 @@ impl TryFrom<Stored> for Run {
         }
         let same = gates.len() == plan.gates.len()
             && gates.iter().zip(&plan.gates).all(|(state, gate)| state.gate == *gate);
-        if !same || gates.iter().any(|gate| !gate.is_whole()) {
+        if next_plan.as_ref().is_some_and(|plan| plan.steps.is_empty()) {
+            return Err("its next plan has no steps".to_owned());
+        }
+        if !same || gates.iter().any(|gate| !gate.is_whole()) || !halves.is_whole() {
             return Err("its evidence is not that of its gates".to_owned());
         }
         Ok(Self {

@@ -7,10 +7,10 @@
 use crate::{
     decision::{Action, Decision},
     gate::{GateState, Verdict, bad_at},
-    plan::{AdvanceWhen, OnBreach, OnSourceBroken, Plan, Until},
+    plan::{AdvanceWhen, OnBreach, OnSourceBroken, Plan, Step, Until},
     run::{Active, Outcome, Pause, Run, Status},
     tick::Tick,
-    units::{Share, Time},
+    units::Time,
 };
 
 /// Who decides when nobody asks.
@@ -55,11 +55,10 @@ impl Run {
         }
         self.failed = self.failed.saturating_add(tick.users.candidate.failed);
         for sample in &tick.samples {
-            if self.samples.len() == SAMPLES {
-                self.samples.pop_front();
-            }
             self.samples.push_back(sample.clone());
         }
+        let surplus = self.samples.len().saturating_sub(SAMPLES);
+        self.samples.drain(..surplus);
         let quiet = self.gates.iter().all(|gate| !self.blocks(gate));
         let Status::Active(active) = &mut self.status else { return };
         let arms = if step.is_dark() { &tick.dark } else { &tick.users };
@@ -128,19 +127,22 @@ impl Run {
         }
     }
 
+    /// The first gate with a broken source that does more than hold; those that roll back first.
     fn broken(&self) -> Option<(String, String, OnSourceBroken)> {
-        self.gates.iter().find_map(|gate| match self.verdict(gate) {
-            Verdict::SourceBroken(why) if gate.gate.on_source_broken != OnSourceBroken::Hold => {
-                Some((gate.gate.name.clone(), why, gate.gate.on_source_broken))
-            }
-            _ => None,
-        })
+        let with = |on: OnSourceBroken| {
+            let gates = self.gates.iter().filter(move |gate| gate.gate.on_source_broken == on);
+            gates.into_iter().find_map(move |gate| match self.verdict(gate) {
+                Verdict::SourceBroken(why) => Some((gate.gate.name.clone(), why, on)),
+                _ => None,
+            })
+        };
+        with(OnSourceBroken::Rollback).or_else(|| with(OnSourceBroken::Pause))
     }
 
-    /// Pauses a run that is not paused yet; a graver reason takes the place of a person's.
+    /// Pauses a run that is not paused yet, or for a lesser reason.
     fn pause(&mut self, pause: Pause, why: String, judged: &Run, now: Time) -> Option<Decision> {
         let Status::Active(active) = &mut self.status else { return None };
-        if active.pause.as_ref().is_some_and(|paused| *paused != Pause::Person) {
+        if active.pause.as_ref().is_some_and(|paused| paused.gravity() >= pause.gravity()) {
             return None;
         }
         active.pause = Some(pause);
@@ -204,12 +206,15 @@ impl Run {
         let Some(next) = &self.next_plan else {
             return Some(here + 1).filter(|next| *next < self.plan.steps.len());
         };
-        let so_far = self.plan.steps.get(..=here);
-        if so_far.is_some() && next.steps.get(..=here) == so_far {
+        // How long a step behind was held does not matter any more, only what it set.
+        let set = |plan: &Plan| {
+            let steps = plan.steps.get(..=here)?;
+            Some(steps.iter().map(|step| (step.weight, step.mirror)).collect::<Vec<_>>())
+        };
+        if set(&self.plan).is_some_and(|so_far| set(next) == Some(so_far)) {
             return Some(here + 1).filter(|position| *position < next.steps.len());
         }
-        let weight = self.step_at(here).weight;
-        higher_step(next, weight)
+        higher_step(next, &self.step_at(here))
     }
 
     fn adopt_next_plan(&mut self) {
@@ -223,7 +228,12 @@ impl Run {
     }
 }
 
-/// In a plan whose first steps are others: the first step that is further up.
-fn higher_step(plan: &Plan, weight: Share) -> Option<usize> {
-    plan.steps.iter().position(|step| step.weight > weight)
+/// In a plan whose first steps are others: the first step that is further up than `from`, or asks
+/// for a person's approval on its level.
+fn higher_step(plan: &Plan, from: &Step) -> Option<usize> {
+    let level = |step: &Step| (step.weight, step.mirror);
+    let asks = |step: &Step| step.until == Until::Promoted && from.until != Until::Promoted;
+    plan.steps.iter().position(|step| {
+        level(step) > level(from) || step.weight == from.weight && asks(step)
+    })
 }

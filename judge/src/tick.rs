@@ -81,6 +81,50 @@ pub enum Answer {
     Broken(String),
 }
 
+impl Answer {
+    /// What a source said with `value`. Prometheus says NaN where there is nothing to divide by;
+    /// JSON, which runs are kept in, has no infinity.
+    pub fn number(value: f64) -> Self {
+        if value.is_nan() {
+            return Answer::NoData;
+        }
+        Answer::Value(value.clamp(f64::MIN, f64::MAX))
+    }
+}
+
+impl Tick {
+    /// Adds what `later` counted; `false`, and nothing changes, if it counted by other latencies.
+    pub fn merge(&mut self, later: &Tick) -> bool {
+        if self.latencies != later.latencies {
+            return false;
+        }
+        self.elapsed = self.elapsed.saturating_add(later.elapsed);
+        for (sum, more) in [
+            (&mut self.users, &later.users),
+            (&mut self.dark, &later.dark),
+            (&mut self.halves, &later.halves),
+        ] {
+            sum.baseline.add(&more.baseline);
+            sum.candidate.add(&more.candidate);
+        }
+        self.mirrored |= later.mirrored;
+        self.compared = self.compared.saturating_add(later.compared);
+        self.mismatched = self.mismatched.saturating_add(later.mismatched);
+        self.readings.extend_from_slice(&later.readings);
+        self.samples.extend_from_slice(&later.samples);
+        true
+    }
+
+    /// Nothing was counted, asked or told.
+    pub fn is_empty(&self) -> bool {
+        self.users.is_empty()
+            && self.dark.is_empty()
+            && self.halves.is_empty()
+            && self.compared == 0
+            && self.readings.is_empty()
+    }
+}
+
 impl Arms {
     /// Nothing was counted.
     pub fn is_empty(&self) -> bool {
@@ -95,14 +139,14 @@ impl Arm {
 
     /// Adds what `other` counted, by the same latencies.
     pub fn add(&mut self, other: &Arm) {
-        self.requests += other.requests;
-        self.failures += other.failures;
-        self.failed += other.failed;
+        self.requests = self.requests.saturating_add(other.requests);
+        self.failures = self.failures.saturating_add(other.failures);
+        self.failed = self.failed.saturating_add(other.failed);
         if self.over.len() < other.over.len() {
             self.over.resize(other.over.len(), 0);
         }
         for (sum, more) in self.over.iter_mut().zip(&other.over) {
-            *sum += more;
+            *sum = sum.saturating_add(*more);
         }
     }
 }

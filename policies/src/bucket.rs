@@ -35,6 +35,8 @@ pub enum Purpose<'a> {
     AccessLog,
     /// Which endpoint of an upstream, for `consistent_hash`.
     Endpoint,
+    /// Which half of a rollout's baseline.
+    Halves,
 }
 
 impl<'a> Purpose<'a> {
@@ -45,6 +47,7 @@ impl<'a> Purpose<'a> {
             Purpose::Mirror(name) => ("mirror", name),
             Purpose::AccessLog => ("access_log", ""),
             Purpose::Endpoint => ("endpoint", ""),
+            Purpose::Halves => ("halves", ""),
         }
     }
 }

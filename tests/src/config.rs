@@ -9,6 +9,7 @@ pub struct Config {
     top: String,
     upstreams: String,
     routes: String,
+    rollouts: String,
 }
 
 impl Default for Config {
@@ -26,6 +27,7 @@ impl Config {
                 .to_owned(),
             upstreams: String::new(),
             routes: String::new(),
+            rollouts: String::new(),
         }
     }
 
@@ -106,6 +108,21 @@ impl Config {
         self
     }
 
+    /// Adds a rollout `v2` of `canary` on the route `shop`; `keys` are lines of a block mapping that
+    /// start in the first column.
+    #[must_use]
+    pub fn rollout(mut self, revision: &str, keys: &str) -> Self {
+        let head = "- name: v2\n  route: shop\n  baseline: stable\n  candidate: canary";
+        for line in head.lines() {
+            _ = writeln!(self.rollouts, "  {line}");
+        }
+        _ = writeln!(self.rollouts, "    revision: \"{revision}\"");
+        for line in keys.lines() {
+            _ = writeln!(self.rollouts, "    {line}");
+        }
+        self
+    }
+
     /// The whole text.
     pub fn yaml(&self) -> String {
         let mut text = self.top.clone();
@@ -114,6 +131,9 @@ impl Config {
         }
         if !self.routes.is_empty() {
             _ = write!(text, "routes:\n{}", self.routes);
+        }
+        if !self.rollouts.is_empty() {
+            _ = write!(text, "rollouts:\n{}", self.rollouts);
         }
         text
     }

@@ -28,6 +28,7 @@ mod nginx;
 mod origin;
 mod ports;
 mod raw;
+mod rollouts;
 mod statistics;
 
 pub use client::{Call, Connection, Response};
@@ -40,6 +41,7 @@ pub use nghttpd::Nghttpd;
 pub use nginx::Nginx;
 pub use origin::{Behaviour, Origin, Recorded};
 pub use raw::{DeadAddress, RawClient, RawOrigin, find, read_head, read_request};
+pub use rollouts::{Canary, Rollout, canary_answer};
 pub use statistics::{assert_share, sigma};
 
 use anyhow::{Result, bail};

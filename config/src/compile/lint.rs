@@ -3,11 +3,11 @@
 use crate::{
     plan,
     problem::{Problems, Spanned},
-    schema::{BucketSource, Route, Upstream},
+    schema::{BucketSource, Rollout, Route, Upstream},
     text::Field,
 };
 use http::header::{AUTHORIZATION, COOKIE};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use tidegate_policies::VariantId;
 
 /// Upstreams that no variant and no mirror names.
@@ -36,15 +36,40 @@ pub(super) fn unused_upstreams(
     }
 }
 
+/// Which rollout owns the weights of a route's variants.
+pub(super) struct Owners<'a> {
+    by_route: HashMap<&'a str, &'a Rollout>,
+    /// No rollout has an error, so this is what is meant.
+    certain: bool,
+}
+
+impl<'a> Owners<'a> {
+    pub(super) fn new(rollouts: &[&'a Rollout], certain: bool) -> Self {
+        let named = |rollout: &&'a Rollout| (rollout.route.value.0.as_str(), *rollout);
+        Self { by_route: rollouts.iter().map(named).collect(), certain }
+    }
+}
+
 /// What is odd about one route.
-pub(super) fn route(source: &Route, compiled: &plan::Route, problems: &mut Problems) {
+pub(super) fn route(
+    source: &Route,
+    compiled: &plan::Route,
+    owners: &Owners<'_>,
+    problems: &mut Problems,
+) {
+    let rollout = owners.by_route.get(&*compiled.name).copied();
+    let candidate = rollout.map(|rollout| rollout.candidate.value.0.as_str());
+
     if source.pins.complete {
         public_pins(source, compiled, problems);
     }
-    unreached_variants(source, compiled, problems);
     unreached_sources(source, problems);
-    mirrors(source, problems);
-    let weighted = compiled.variants.iter().filter(|variant| variant.weight > 0).count();
+    if owners.certain {
+        unreached_variants(source, compiled, rollout, problems);
+        mirrors(source, candidate, problems);
+    }
+    let served = |variant: &&plan::Variant| variant.weight > 0 || Some(&*variant.name) == candidate;
+    let weighted = compiled.variants.iter().filter(served).count();
     if weighted > 1 && compiled.policy.bucket_by.is_empty() {
         problems
             .warning(
@@ -72,12 +97,20 @@ fn public_pins(source: &Route, compiled: &plan::Route, problems: &mut Problems) 
     }
 }
 
-fn unreached_variants(source: &Route, compiled: &plan::Route, problems: &mut Problems) {
+fn unreached_variants(
+    source: &Route,
+    compiled: &plan::Route,
+    rollout: Option<&Rollout>,
+    problems: &mut Problems,
+) {
+    // A rollout gives these a weight of its own.
+    let arms = rollout.map(|rollout| [&rollout.baseline, &rollout.candidate]);
+    let moved = |name: &str| arms.is_some_and(|arms| arms.iter().any(|arm| arm.value.0 == name));
     for (position, variant) in compiled.variants.iter().enumerate() {
         let id = u16::try_from(position).ok().map(VariantId);
         let pinned = compiled.policy.pins.iter().any(|pin| Some(pin.variant) == id);
         let fallback = compiled.variants.iter().any(|other| other.fallback == id);
-        if variant.weight == 0 && !pinned && !fallback {
+        if variant.weight == 0 && !pinned && !fallback && !moved(&variant.name) {
             problems.warning(
                 source.variants[position].name.span,
                 format!(
@@ -89,11 +122,16 @@ fn unreached_variants(source: &Route, compiled: &plan::Route, problems: &mut Pro
     }
 }
 
-/// A mirror that doubles the load of users' servers, and one whose answers cannot be equal.
-fn mirrors(source: &Route, problems: &mut Problems) {
+/// A mirror that doubles the load of users' servers, and one whose answers cannot be equal. To
+/// copy to the `candidate` of a rollout is what a dark step is for.
+fn mirrors(source: &Route, candidate: Option<&str>, problems: &mut Problems) {
     for mirror in source.mirrors.iter() {
         let upstream = mirror.upstream.0.as_str();
-        if source.variants.iter().any(|variant| variant.upstream.0 == upstream) {
+        let of_users = source
+            .variants
+            .iter()
+            .filter(|variant| Some(variant.name.value.0.as_str()) != candidate);
+        if of_users.into_iter().any(|variant| variant.upstream.0 == upstream) {
             problems.warning(
                 mirror.upstream.span,
                 format!("the mirror sends to `{upstream}`, which serves clients of this route too"),

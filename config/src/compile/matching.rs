@@ -140,7 +140,13 @@ fn value(
     }
 }
 
-fn not_one(span: Span, kinds: &str, flags: &[(&'static str, bool)], problems: &mut Problems) {
+/// Reports that there is not exactly one of several keys.
+pub(super) fn not_one(
+    span: Span,
+    kinds: &str,
+    flags: &[(&'static str, bool)],
+    problems: &mut Problems,
+) {
     let found = match present(flags) {
         none if none.is_empty() => "none".to_owned(),
         several => several,

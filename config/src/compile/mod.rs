@@ -8,6 +8,7 @@ mod mirror;
 mod names;
 mod pins;
 mod process;
+mod rollout;
 mod route;
 mod upstream;
 mod weights;
@@ -15,11 +16,11 @@ mod weights;
 use crate::{
     plan::Plan,
     problem::{Problems, Span},
-    schema::{Document, Included, Route, Upstream},
+    schema::{Document, Included, Rollout, Route, Upstream},
 };
 use names::Names;
 use std::{collections::HashMap, path::Path};
-use tidegate_policies::RouteTable;
+use tidegate_policies::{RouteMatch, RouteTable};
 
 /// Compiles the main file and its includes; `None` when there are errors. Relative paths are taken
 /// from `directory`.
@@ -36,12 +37,27 @@ pub(crate) fn compile(
         .collect();
     let routes: Vec<&Route> =
         document.routes.iter().chain(included.iter().flat_map(|file| file.routes.iter())).collect();
+    let rollouts: Vec<&Rollout> = document
+        .rollouts
+        .iter()
+        .chain(included.iter().flat_map(|file| file.rollouts.iter()))
+        .collect();
 
     let listeners = process::listeners(document, problems);
     let admin = process::admin(document, directory, problems);
     let (compiled_upstreams, upstream_names) = upstream::compile(&upstreams, problems);
     let memory = document.runtime.mirror_memory.0;
-    let compiled = compile_routes(&routes, (&upstreams, &upstream_names), memory, problems);
+    let upstream_names = (&upstreams[..], &upstream_names);
+    let (compiled, names) = compile_routes(&routes, upstream_names, memory, problems);
+    let before = problems.errors();
+    let found = rollout::Routes { list: &routes, names: &names };
+    let compiled_rollouts = rollout::compile(&rollouts, &found, directory, problems);
+    let all = document.rollouts.complete && included.iter().all(|file| file.rollouts.complete);
+    let certain = all && !problems.names_missing && problems.errors() == before;
+    let owners = lint::Owners::new(&rollouts, certain);
+    for CompiledRoute { source, plan, .. } in &compiled {
+        lint::route(source, plan, &owners, problems);
+    }
     let complete = document.routes.complete && included.iter().all(|file| file.routes.complete);
     if routes.is_empty() && complete {
         problems
@@ -52,7 +68,8 @@ pub(crate) fn compile(
         return None;
     }
     lint::unused_upstreams(&upstreams, &routes, problems);
-    let (matches, routes): (Vec<_>, Vec<_>) = compiled.into_iter().unzip();
+    let (matches, routes): (Vec<_>, Vec<_>) =
+        compiled.into_iter().map(|route| (route.matching, route.plan)).unzip();
     Some(Plan {
         listeners,
         admin,
@@ -62,19 +79,24 @@ pub(crate) fn compile(
         upstreams: compiled_upstreams,
         routes,
         table: RouteTable::build(matches),
-        state: None,
-        rollouts: Vec::new(),
+        state: process::state(document, !rollouts.is_empty(), directory),
+        rollouts: compiled_rollouts,
     })
 }
 
-type CompiledRoute = (tidegate_policies::RouteMatch, crate::plan::Route);
+/// A route that can be served from.
+struct CompiledRoute<'a> {
+    source: &'a Route,
+    matching: RouteMatch,
+    plan: crate::plan::Route,
+}
 
-fn compile_routes(
-    routes: &[&Route],
+fn compile_routes<'a>(
+    routes: &[&'a Route],
     upstreams: (&[&Upstream], &Names<'_>),
     memory: u64,
     problems: &mut Problems,
-) -> Vec<CompiledRoute> {
+) -> (Vec<CompiledRoute<'a>>, Names<'a>) {
     let mut names = Names::new("route");
     let mut matches: HashMap<std::sync::Arc<str>, Span> = HashMap::new();
     let mut compiled = Vec::with_capacity(routes.len());
@@ -98,7 +120,7 @@ fn compile_routes(
                 matches.insert(route_plan.text.matching.clone(), route.name.span);
             }
         }
-        compiled.push((matching, route_plan));
+        compiled.push(CompiledRoute { source: route, matching, plan: route_plan });
     }
-    compiled
+    (compiled, names)
 }

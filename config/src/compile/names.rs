@@ -34,6 +34,15 @@ impl<'a> Names<'a> {
                 .note(*first, "the first is here");
             return;
         }
+        self.add_known(name, position);
+    }
+
+    /// Adds a name that was added elsewhere, where a second one was reported: the first counts.
+    pub(crate) fn add_known(&mut self, name: &'a Spanned<Name>, position: usize) {
+        let text = name.value.0.as_str();
+        if self.positions.contains_key(text) {
+            return;
+        }
         self.positions.insert(text, (position, name.span));
         self.list.push(text);
     }

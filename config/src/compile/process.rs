@@ -1,4 +1,4 @@
-//! Listeners, admin, runtime, access log.
+//! Listeners, admin, state, runtime, access log.
 
 use super::Names;
 use crate::{
@@ -6,8 +6,15 @@ use crate::{
     problem::{Problems, Span},
     schema::Document,
 };
-use std::{collections::HashMap, net::SocketAddr, path::Path};
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 use tidegate_policies::Sample;
+
+/// Beside the main file. As the schema says of `state.path`.
+const STATE_FILE: &str = "tidegate.db";
 
 pub(super) fn listeners(document: &Document, problems: &mut Problems) -> Vec<Listener> {
     let list = &document.listeners;
@@ -64,6 +71,14 @@ pub(super) fn admin(
     }
     let token_file = admin.token_file.as_ref().map(|file| directory.join(&file.0));
     Some(Admin { address, token_file })
+}
+
+/// The file that keeps the state of rollouts, where it is named or there are `rollouts`.
+pub(super) fn state(document: &Document, rollouts: bool, directory: &Path) -> Option<PathBuf> {
+    match &document.state {
+        Some(state) => Some(directory.join(&state.path.0)),
+        None => rollouts.then(|| directory.join(STATE_FILE)),
+    }
 }
 
 pub(super) fn runtime(document: &Document) -> Runtime {

@@ -1,6 +1,6 @@
 //! One route.
 
-use super::{Names, headers, lint, matching, mirror, pins, weights};
+use super::{Names, headers, matching, mirror, pins, weights};
 use crate::{
     plan::{IssueCookie, Protocol, Rewrite, Route as Plan, RouteText, Variant},
     problem::Problems,
@@ -61,7 +61,6 @@ pub(super) fn compile(
             salt: salt.as_str().into(),
         },
     };
-    lint::route(route, &compiled, problems);
     Some((matching, compiled))
 }
 

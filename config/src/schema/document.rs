@@ -1,11 +1,11 @@
 //! The whole file, its JSON Schema, and the list of its keys.
 
 use super::{
-    Route, Upstream,
+    Rollout, Route, State, Upstream,
     process::{AccessLog, Admin, Listener, Runtime},
 };
 use crate::{
-    decode::{Decode, Later, List, schema, wrong_type},
+    decode::{Decode, List, schema, wrong_type},
     problem::{Problems, Spanned},
     text::{Network, Text},
     yaml::{Kind, Node},
@@ -22,8 +22,9 @@ schema! {
         listeners: Spanned<List<Listener>>,
         /// The admin API and metrics. Absent: none.
         admin: Option<Admin>,
-        /// Where the state of rollouts is kept. Not supported yet.
-        state: Later,
+        /// Where the state of rollouts is kept. Absent: `tidegate.db` beside this file, if there
+        /// are rollouts.
+        state: Option<State>,
         /// Settings of the process.
         runtime: Runtime = {},
         /// One line for each request. Absent: none.
@@ -34,8 +35,8 @@ schema! {
         upstreams: List<Upstream> = [],
         /// Matches and what to do with them.
         routes: List<Route> = [],
-        /// Plans that move weight step by step. Not supported yet.
-        rollouts: Later,
+        /// Plans that move weight step by step.
+        rollouts: List<Rollout> = [],
     }
 
     /// A file named by `include`.
@@ -44,8 +45,8 @@ schema! {
         upstreams: List<Upstream> = [],
         /// Matches and what to do with them.
         routes: List<Route> = [],
-        /// Plans that move weight step by step. Not supported yet.
-        rollouts: Later,
+        /// Plans that move weight step by step.
+        rollouts: List<Rollout> = [],
     }
 }
 
@@ -144,6 +145,9 @@ mod tests {
             "routes[].variants[].weight",
             "routes[].headers.request.set",
             "upstreams[].timeouts.connect",
+            "rollouts[].steps[].weight",
+            "rollouts[].gates[].prometheus.query",
+            "rollouts[].notify[].webhook",
         ] {
             assert!(paths.contains(&expected), "{expected} of {paths:#?}");
         }
@@ -166,6 +170,8 @@ mod tests {
         assert_eq!(key("routes[].max_body").default, Some(json!("100MiB")));
         assert!(key("listeners").required && !key("routes").required);
         assert!(key("routes[].retry").later && !key("routes[].mirrors").later);
+        assert!(key("rollouts[].on_streams").later && key("rollouts[].revision").required);
+        assert_eq!(key("rollouts[].alpha").default, Some(json!("1%")));
         assert_eq!(key("routes[].mirrors[].percent").default, Some(json!(100)));
     }
 }

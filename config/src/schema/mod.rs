@@ -4,11 +4,13 @@
 mod document;
 mod mirror;
 mod process;
+mod rollout;
 mod route;
 mod upstream;
 
 pub(crate) use document::{Document, Included};
 pub(crate) use mirror::{Compare, Mirror};
+pub(crate) use rollout::{Gate, Prometheus, Rollout, State, Step};
 pub(crate) use route::{
     BucketSource, HeaderCondition, HeaderOps, Match, NameCondition, PathKind, Pin, Route, present,
 };

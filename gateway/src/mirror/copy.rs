@@ -6,7 +6,12 @@ use super::{
     outcome::{Compared, Outcome},
     state::{Slot, Tally},
 };
-use crate::{access_log, serving::Serving, upstream::Pool};
+use crate::{
+    access_log,
+    rollout::{Ended, Lane, Side},
+    serving::Serving,
+    upstream::Pool,
+};
 use bytes::Bytes;
 use http::header;
 use pingora_core::connectors::http::Connector;
@@ -133,6 +138,7 @@ impl Copy {
         if let Some(noise) = noise {
             metrics.noise[noise.outcome as usize].inc();
         }
+        self.count_dark(&sent);
         self.tally.compared = match against {
             _ if !sent.outcome.is_sent() => None,
             Against::Nothing => None,
@@ -142,6 +148,10 @@ impl Copy {
                 Some(self.judge(answers, primary).await)
             }
         };
+        let differs = self.tally.compared.and_then(Compared::differs);
+        if let Some((lane, differs)) = self.lane().zip(differs) {
+            lane.count_compared(differs);
+        }
         if let Some(log) = self.snapshot.state.access_log.as_ref().filter(|_| self.observed.logged)
         {
             log.write(&self.line(&sent));
@@ -236,6 +246,22 @@ impl Copy {
             }
             Err(why) => why.into(),
         }
+    }
+
+    /// Tells the rollout whose dark version this is how it did.
+    fn count_dark(&self, sent: &Exchanged) {
+        let Some((lane, failed)) = self.lane().zip(sent.outcome.failed()) else { return };
+        lane.count_dark(Side::Candidate, Ended { failed, took: Some(sent.took) });
+        if failed {
+            lane.sample(self.payload.text("x-request-id"));
+        }
+    }
+
+    /// The lane of the route's rollout, if this is its mirror.
+    fn lane(&self) -> Option<&Lane> {
+        let lane = self.snapshot.state.route(self.route).lane.as_ref()?;
+        let is_ours = lane.mirror == Some(self.mirror);
+        Some(&*lane.lane).filter(|lane| is_ours && lane.judges(self.snapshot.generation))
     }
 
     fn route(&self) -> &Route {

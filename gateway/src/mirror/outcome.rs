@@ -90,6 +90,16 @@ impl Outcome {
         matches!(self, Success | Redirect | ClientError | ServerError)
     }
 
+    /// Whether the dark version failed; `None`: it was not asked.
+    pub(super) fn failed(self) -> Option<bool> {
+        use Outcome::{ConnectFailure, NoEndpoint, Overloaded, Reset, ServerError, Timeout};
+        match self {
+            Outcome::Success | Outcome::Redirect | Outcome::ClientError => Some(false),
+            ServerError | Timeout | ConnectFailure | Reset | NoEndpoint | Overloaded => Some(true),
+            _ => None,
+        }
+    }
+
     /// An answer of `status`.
     pub(super) fn answered(status: u16) -> Self {
         match status {
@@ -146,6 +156,15 @@ impl Compared {
     pub(crate) fn label(self) -> &'static str {
         Self::LABELS[self as usize]
     }
+
+    /// Whether the answers differ; `None`: they were not compared.
+    pub(super) fn differs(self) -> Option<bool> {
+        match self {
+            Compared::Match | Compared::Noise => Some(false),
+            Compared::Mismatch => Some(true),
+            _ => None,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -162,5 +181,16 @@ mod tests {
         assert_eq!(Outcome::Removed as usize, Outcome::LABELS.len() - 1);
         assert_eq!(Compared::Mismatch.label(), "mismatch");
         assert_eq!(Compared::NotBaseline as usize, Compared::LABELS.len() - 1);
+    }
+
+    #[test]
+    fn only_the_dark_versions_own_failures_are_its_failures() {
+        let failed = [200, 304, 404, 500].map(|status| Outcome::answered(status).failed());
+        assert_eq!(failed, [Some(false), Some(false), Some(false), Some(true)]);
+        assert_eq!(Outcome::NoEndpoint.failed(), Some(true));
+        assert_eq!(Outcome::Unsendable.failed(), None);
+        assert_eq!(Outcome::QueueFull.failed(), None);
+        assert_eq!(Compared::Noise.differs(), Some(false));
+        assert_eq!(Compared::TooLarge.differs(), None);
     }
 }

@@ -280,6 +280,11 @@ impl Shadow {
         }
     }
 
+    /// Whether the mirror at `position` got a copy on its way.
+    pub(crate) fn is_queued(&self, position: usize) -> bool {
+        self.copies.get(position) == Some(&Fate::Queued)
+    }
+
     /// For the access log: each mirror and what became of its copy.
     pub(crate) fn fates(&self) -> impl Iterator<Item = (&str, &'static str)> {
         self.plan().mirrors.iter().zip(&self.copies).map(|(mirror, fate)| {

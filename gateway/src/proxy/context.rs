@@ -1,10 +1,11 @@
 //! What a request carries from its head to its log line.
 
-use super::connection;
+use super::{connection, trial};
 use crate::{
     access_log,
     metrics::{Code, Outcome},
     mirror::{Launch, Mirrors, Shadow},
+    rollout::Ended,
     serving::{Serving, ServingRoute, ServingVariant},
     upstream::Lease,
 };
@@ -39,6 +40,8 @@ pub(crate) struct Ctx {
     pub(crate) retried_stale: bool,
     pub(crate) last_endpoint: Option<SocketAddr>,
     pub(crate) last_outcome: Option<Outcome>,
+    /// What its route's rollout counted.
+    pub(crate) first: Option<Ended>,
     /// A new id for a client without one, as a cookie's value.
     pub(crate) issued: Option<u128>,
     /// A new `x-request-id` for a request without a sane one.
@@ -85,6 +88,7 @@ impl Ctx {
             retried_stale: false,
             last_endpoint: None,
             last_outcome: None,
+            first: None,
             issued: None,
             request_id: None,
             body_in: 0,
@@ -179,6 +183,7 @@ impl Ctx {
         if let Some((_, variant)) = self.variant() {
             variant.metrics.attempt(outcome);
         }
+        trial::ended(self, outcome);
     }
 
     fn enter_variant(&self) {
@@ -256,6 +261,7 @@ pub(crate) fn finish(session: &mut Session, error: Option<&Error>, ctx: &mut Ctx
     if let Some(shadow) = &mut ctx.shadow {
         shadow.finish(error.is_none() && status.is_some());
     }
+    trial::finish(session, ctx);
     if let Some(log) = &ctx.serving().access_log
         && access_log::wanted(log, ctx)
     {

@@ -9,7 +9,8 @@
 //! logging                  context: counts, and a line in the access log
 //! ```
 //!
-//! Beside them, what the route's mirrors need goes by [`crate::mirror::Shadow`].
+//! Beside them, what the route's mirrors need goes by [`crate::mirror::Shadow`], and what its
+//! rollout counts by `trial`.
 
 mod admit;
 mod context;
@@ -17,6 +18,7 @@ mod dispatch;
 mod forward;
 mod outcome;
 mod respond;
+mod trial;
 
 pub(crate) use admit::{client_address, id_text};
 pub(crate) use context::Ctx;

@@ -1,6 +1,6 @@
 //! The response: what the upstream said, the client's view of it, and the gateway's own answers.
 
-use super::{Ctx, admit::id_text, connection, context, forward::INTERNAL_PREFIX};
+use super::{Ctx, admit::id_text, connection, context, forward::INTERNAL_PREFIX, trial};
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode, Version, header};
 use pingora_error::{Error, ErrorType, Result};
@@ -47,6 +47,7 @@ pub(super) fn received(
     }
     context::set_rest_deadline(session, ctx);
     if status == StatusCode::SWITCHING_PROTOCOLS {
+        trial::streaming(ctx);
         // A stream lives as long as its two ends want.
         session.set_read_timeout(None);
         if let Some(conn) = connection(session) {

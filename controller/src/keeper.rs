@@ -1,0 +1,275 @@
+//! What survives a restart, as long as there is a disk for it.
+//!
+//! The journal may be missing, broken, held by another process, or on a disk that hangs. None of
+//! that stops the controller: it says so, tries again, and meanwhile keeps what it has.
+
+use crate::{
+    board::Freeze,
+    edge::Webhook,
+    journal::{
+        self, Checkpoint, Contents, Entry, Journal, JournalError, JournalWriter, Recipient, Record,
+        RecordedTick,
+    },
+};
+use std::{
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+use tidegate_judge::{Decision, Run, Tick, Time};
+
+/// How often a journal that cannot be opened is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Names of what is kept beside runs and decisions.
+const FREEZE: &str = "freeze";
+const KEEP: &str = "edge";
+
+/// The journal, or why there is none.
+pub(crate) struct Keeper {
+    path: Option<PathBuf>,
+    writer: Option<JournalWriter>,
+    error: Option<String>,
+    try_at: Instant,
+    /// To be saved with the next checkpoint.
+    batch: Checkpoint,
+}
+
+/// What was saved.
+#[derive(Debug, Default)]
+pub struct Saved {
+    /// The last run of each rollout.
+    pub runs: Vec<Run>,
+    /// Nothing advances.
+    pub freeze: Option<Freeze>,
+    /// What [`crate::Edge::keep`] said.
+    pub keep: Option<String>,
+}
+
+/// One run and the decisions that led to it: all or nothing. A clone is the same commit.
+#[derive(Debug, Clone)]
+pub(crate) struct Commit {
+    rollout: String,
+    entry: Entry,
+}
+
+/// Why something is not durable.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{why}")]
+pub(crate) struct Unkept {
+    why: String,
+    slow: bool,
+}
+
+/// What was saved at `path`, without taking it over; nothing if there is no such file.
+///
+/// # Errors
+/// When it is there and cannot be read.
+pub fn peek(path: &Path) -> Result<Saved, JournalError> {
+    Ok(saved(journal::peek(path)?))
+}
+
+impl Keeper {
+    pub(crate) fn new() -> Self {
+        Self {
+            path: None,
+            writer: None,
+            error: None,
+            try_at: Instant::now(),
+            batch: Checkpoint::default(),
+        }
+    }
+
+    /// Another file, from the next look on; one that is open stays.
+    pub(crate) fn set_path(&mut self, path: Option<PathBuf>) {
+        if self.writer.is_none() && self.path != path {
+            self.path = path;
+            self.try_at = Instant::now();
+        }
+    }
+
+    /// Opens the journal if it is not open and it is time to try; what was saved, if that went well.
+    pub(crate) fn open(&mut self) -> Option<Saved> {
+        let path = self.path.clone().filter(|_| self.writer.is_none())?;
+        if Instant::now() < self.try_at {
+            return None;
+        }
+        self.try_at = Instant::now() + RETRY;
+        match start(&path) {
+            Ok((writer, contents)) => {
+                tracing::info!(path = %path.display(), "the state of rollouts is kept here");
+                self.writer = Some(writer);
+                self.error = None;
+                Some(saved(contents))
+            }
+            Err(error) => {
+                let error = error.to_string();
+                if self.error.as_ref() != Some(&error) {
+                    tracing::error!(
+                        "nothing of the rollouts can be kept, so none advances: {error}"
+                    );
+                }
+                self.error = Some(error);
+                None
+            }
+        }
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.writer.is_some()
+    }
+
+    /// The open journal.
+    pub(crate) fn writer(&self) -> Option<&JournalWriter> {
+        self.writer.as_ref()
+    }
+
+    /// Why nothing can be kept now.
+    pub(crate) fn error(&self) -> Option<String> {
+        let problem = self.writer.as_ref().and_then(JournalWriter::problem);
+        self.error.clone().or_else(|| problem.map(|problem| problem.to_string()))
+    }
+
+    /// Somebody took the file away: what was saved is to be saved again.
+    pub(crate) fn is_moved(&self) -> bool {
+        let problem = self.writer.as_ref().and_then(JournalWriter::problem);
+        matches!(problem, Some(JournalError::Moved { .. }))
+    }
+
+    /// Makes it durable, or says why it is not. The same commit may be tried again.
+    pub(crate) fn commit(&self, commit: &Commit, patience: Duration) -> Result<Vec<i64>, Unkept> {
+        let Some(writer) = &self.writer else { return Err(Unkept::closed(self.error.as_deref())) };
+        writer.commit(&commit.entry, patience).map_err(|error| Unkept::of(&error))
+    }
+
+    /// Keeps whether all is frozen.
+    pub(crate) fn set_freeze(
+        &self,
+        freeze: Option<&Freeze>,
+        patience: Duration,
+    ) -> Result<(), Unkept> {
+        let Some(writer) = &self.writer else { return Err(Unkept::closed(self.error.as_deref())) };
+        let mut entry = Entry::new();
+        entry.settings.push(freeze_setting(freeze));
+        writer.commit(&entry, patience).map(drop).map_err(|error| Unkept::of(&error))
+    }
+
+    /// Adds a run to the next checkpoint, and what was counted since the last.
+    pub(crate) fn save(&mut self, run: &Run, tick: &Tick, now: Time) {
+        if let Ok(state) = serde_json::to_string(run) {
+            self.batch.save(&run.plan().name, state);
+        }
+        self.record(run, tick, now);
+    }
+
+    /// Adds what was counted to the next checkpoint.
+    pub(crate) fn record(&mut self, run: &Run, tick: &Tick, now: Time) {
+        if tick.is_empty() {
+            return;
+        }
+        let Ok(json) = serde_json::to_string(tick) else { return };
+        self.batch.record(RecordedTick {
+            rollout: run.plan().name.clone(),
+            run: run.number(),
+            time: now,
+            step: run.position() + 1,
+            json,
+        });
+    }
+
+    /// Has all that was added written, sooner or later.
+    pub(crate) fn checkpoint(&mut self) {
+        if let Some(writer) = &self.writer {
+            writer.checkpoint(std::mem::take(&mut self.batch));
+        }
+    }
+
+    /// Writes what waits, and lets go of the journal.
+    pub(crate) fn close(&mut self, patience: Duration) {
+        self.checkpoint();
+        if let Some(writer) = self.writer.take()
+            && !writer.close(patience)
+        {
+            tracing::warn!("the journal's disk is too slow: the last evidence may be lost");
+        }
+    }
+}
+
+impl Commit {
+    pub(crate) fn new(
+        run: &Run,
+        decisions: &[Decision],
+        webhooks: Vec<Webhook>,
+        freeze: Option<&Freeze>,
+        keep: String,
+    ) -> Self {
+        let rollout = run.plan().name.clone();
+        let mut entry = Entry::new();
+        if let Ok(state) = serde_json::to_string(run) {
+            entry.states.push(journal::Saved { rollout: rollout.clone(), state });
+        }
+        entry.decisions = decisions.iter().filter_map(|one| Record::try_from(one).ok()).collect();
+        entry.webhooks = webhooks
+            .into_iter()
+            .map(|Webhook { url, secret_file }| Recipient { url, secret_file })
+            .collect();
+        entry.settings.push(freeze_setting(freeze));
+        entry.settings.push((KEEP.to_owned(), Some(keep)));
+        Self { rollout, entry }
+    }
+
+    pub(crate) fn rollout(&self) -> &str {
+        &self.rollout
+    }
+}
+
+impl Unkept {
+    /// Something older has to be kept first.
+    pub(crate) fn behind() -> Self {
+        Self { why: "older decisions wait for the disk".to_owned(), slow: false }
+    }
+
+    /// It may still be written.
+    pub(crate) fn is_slow(&self) -> bool {
+        self.slow
+    }
+
+    fn closed(error: Option<&str>) -> Self {
+        let why = error.unwrap_or("the journal is not open yet").to_owned();
+        Self { why, slow: false }
+    }
+
+    fn of(error: &JournalError) -> Self {
+        let slow = matches!(error, JournalError::Slow { .. });
+        Self { why: error.to_string(), slow }
+    }
+}
+
+fn start(path: &Path) -> Result<(JournalWriter, Contents), JournalError> {
+    let mut journal = Journal::open(path)?;
+    let contents = journal.load()?;
+    let writer = JournalWriter::start(journal).map_err(|error| JournalError::Open {
+        path: path.to_owned(),
+        reason: error.to_string(),
+    })?;
+    Ok((writer, contents))
+}
+
+fn freeze_setting(freeze: Option<&Freeze>) -> (String, Option<String>) {
+    (FREEZE.to_owned(), freeze.and_then(|freeze| serde_json::to_string(freeze).ok()))
+}
+
+/// What contents mean. A run that cannot be read is left out, so its rollout begins at the baseline.
+fn saved(mut contents: Contents) -> Saved {
+    let mut runs = Vec::with_capacity(contents.states.len());
+    for state in &contents.states {
+        match serde_json::from_str::<Run>(&state.state) {
+            Ok(run) if run.plan().name == state.rollout => runs.push(run),
+            Ok(_) => tracing::error!(rollout = state.rollout, "its state is another's: ignored"),
+            Err(error) => {
+                tracing::error!(rollout = state.rollout, %error, "its state cannot be read: ignored");
+            }
+        }
+    }
+    let freeze = contents.settings.get(FREEZE).and_then(|json| serde_json::from_str(json).ok());
+    Saved { runs, freeze, keep: contents.settings.remove(KEEP) }
+}

@@ -1,0 +1,50 @@
+//! The controller of rollouts, as the rest of the gateway holds it.
+
+use super::{Door, LiveEdge};
+use crate::serving::Serving;
+use std::{path::PathBuf, sync::Arc, time::Duration};
+use tidegate_config::Store;
+use tidegate_controller::{Announced, Handle};
+use tokio::sync::broadcast;
+
+/// Decisions that a slow listener may be behind.
+const EVENTS: usize = 256;
+
+/// For the last evidence to be written at the end.
+const LAST_WORDS: Duration = Duration::from_secs(3);
+
+/// Commands go in, what there is to see and what was decided come out.
+#[derive(Debug, Clone)]
+pub(crate) struct Control {
+    pub(crate) handle: Handle,
+    /// Each decision, once it is durable.
+    pub(crate) events: broadcast::Sender<Announced>,
+    /// The file that keeps the state, of the configuration at the start.
+    pub(crate) state: Option<PathBuf>,
+}
+
+impl Control {
+    /// Starts the controller.
+    ///
+    /// # Errors
+    /// When a thread cannot be started.
+    pub(crate) fn start(store: &Arc<Store<Serving>>, door: &Arc<Door>) -> std::io::Result<Self> {
+        let (events, _) = broadcast::channel(EVENTS);
+        let announced = events.clone();
+        let edge = LiveEdge::new(Arc::clone(store), Arc::clone(door));
+        let handle = Handle::start(
+            edge,
+            Box::new(move |decision| {
+                // Nobody listens, which is fine.
+                let _ = announced.send(decision.clone());
+            }),
+        )?;
+        let state = store.load().state.loaded.plan.state.clone();
+        Ok(Self { handle, events, state })
+    }
+
+    /// Ends the controller: what it knows is written, and another process may have its state.
+    pub(crate) fn stop(&self) {
+        self.handle.stop(LAST_WORDS);
+    }
+}

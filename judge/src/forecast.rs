@@ -34,7 +34,7 @@ pub(crate) fn forecasts(
     bad_at: f64,
     bets: &Bets,
 ) -> Vec<Forecast> {
-    let base = (seen.failures[0] as f64 + 0.5) / (seen.requests[0] as f64 + 1.0);
+    let base = ((seen.failures[0] as f64 + 0.5) / (seen.requests[0] as f64 + 1.0)).min(CERTAIN);
     if seen.requests[0] == 0 {
         return Vec::new();
     }

@@ -181,12 +181,10 @@ impl Run {
                 let step = self.step_at(active.step);
                 Setting { weight: step.weight, mirror: step.mirror, promoted: false }
             }
-            Status::Ended(ended) => {
-                match ended.outcome {
-                    Outcome::Promoted => Setting { weight: Share::ALL, mirror: None, promoted: true },
-                    Outcome::RolledBack | Outcome::Aborted => Setting::NOTHING,
-                }
-            }
+            Status::Ended(ended) => match ended.outcome {
+                Outcome::Promoted => Setting { weight: Share::ALL, mirror: None, promoted: true },
+                Outcome::RolledBack | Outcome::Aborted => Setting::NOTHING,
+            },
         }
     }
 

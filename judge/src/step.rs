@@ -233,7 +233,7 @@ impl Run {
 fn higher_step(plan: &Plan, from: &Step) -> Option<usize> {
     let level = |step: &Step| (step.weight, step.mirror);
     let asks = |step: &Step| step.until == Until::Promoted && from.until != Until::Promoted;
-    plan.steps.iter().position(|step| {
-        level(step) > level(from) || step.weight == from.weight && asks(step)
-    })
+    plan.steps
+        .iter()
+        .position(|step| level(step) > level(from) || step.weight == from.weight && asks(step))
 }

@@ -6,7 +6,7 @@ mod common;
 
 use common::{gate, margin, percent, plan, risk, silence, step, users};
 use proptest::prelude::*;
-use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
+use rand::{SeedableRng as _, rngs::StdRng};
 use tidegate_judge::{
     AdvanceWhen, Freedom, Lines, Measure, Outcome, Plan, Run, Share, TestReport, Tick, Time,
     step as judge,
@@ -35,8 +35,13 @@ fn coins(rng: &mut StdRng, n: u64, p: f64) -> [u64; 2] {
     [n, (0..n).filter(|_| rng.random_bool(p)).count() as u64]
 }
 
+/// Nothing is written beside the sources.
+fn cases(cases: u32) -> ProptestConfig {
+    ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(cases(200))]
 
     #[test]
     fn evidence_is_never_negative_and_silence_says_nothing(
@@ -58,10 +63,21 @@ proptest! {
             };
             let quiet = after(&after(&run, &silence(10)), &Tick::default());
             prop_assert_eq!(evidence(&quiet), evidence(&run));
-            // The baseline alone says nothing of the candidate.
-            let alone = after(&run, &users(10, [1000, 500], [0, 0]));
-            prop_assert_eq!(evidence(&alone), evidence(&run));
         }
+    }
+}
+
+#[test]
+fn one_of_them_alone_is_not_compared() {
+    let plan = one(Lines::WorseThanBaseline(margin(10.0)), 1.0);
+    for tick in [users(10, [1000, 500], [0, 0]), users(10, [0, 0], [1000, 500])] {
+        let mut run = start(&plan);
+        for _ in 0..100 {
+            run = after(&run, &tick);
+        }
+        let test = &tests(&run)[0];
+        assert!((test.evidence - 1.0).abs() < 1e-9, "{test:?}");
+        assert!((test.certainty - 1.0).abs() < 1e-9, "{test:?}");
     }
 }
 
@@ -76,7 +92,17 @@ struct Trials {
 /// A cut makes a mean smaller, and known from fewer trials.
 const MOST: f64 = 30.0;
 
-fn trials(plan: &Plan, number: u32, ticks: u32, rates: impl Fn(u32) -> [f64; 2]) -> Trials {
+/// Requests of the two in a tick.
+type Sizes = [std::ops::Range<u64>; 2];
+const MANY: Sizes = [20..60, 5..40];
+const FEW: Sizes = [0..4, 0..3];
+
+fn trials(
+    plan: &Plan,
+    number: u32,
+    (ticks, sizes): (u32, Sizes),
+    rates: impl Fn(u32) -> [f64; 2],
+) -> Trials {
     let mut rng = StdRng::seed_from_u64(7);
     let mut all = Trials { crossed: 0.0, certified: 0.0, mean: 0.0 };
     let part = 1.0 / f64::from(number);
@@ -86,12 +112,9 @@ fn trials(plan: &Plan, number: u32, ticks: u32, rates: impl Fn(u32) -> [f64; 2])
         let mut undecided = start(&Plan { alpha: risk(0.0001), ..plan.clone() });
         for tick in 0..ticks {
             let [base, rate] = rates(tick);
-            let requests = [rng.random_range(20..60), rng.random_range(5..40)];
-            let tick = users(
-                1,
-                coins(&mut rng, requests[0], base),
-                coins(&mut rng, requests[1], rate),
-            );
+            let requests = sizes.clone().map(|size| rng.random_range(size));
+            let tick =
+                users(1, coins(&mut rng, requests[0], base), coins(&mut rng, requests[1], rate));
             run = after(&run, &tick);
             undecided = after(&undecided, &tick);
         }
@@ -119,10 +142,12 @@ fn on_the_border_nothing_is_won_and_alpha_holds() {
         (&relative, [0.8, 0.88]),
         (&ceiling, [0.01, 0.2]),
     ] {
-        let all = trials(plan, TRIALS, 30, |_| rates);
-        assert!(all.crossed <= 0.05 + slack(0.05, TRIALS), "{rates:?}: {}", all.crossed);
-        assert!(all.mean <= 1.15, "{rates:?}: a stake of 1 becomes {}", all.mean);
-        assert!(all.mean > 0.1, "{rates:?}: nothing is tested: {}", all.mean);
+        for sizes in [MANY, FEW] {
+            let all = trials(plan, TRIALS, (30, sizes), |_| rates);
+            assert!(all.crossed <= 0.05 + slack(0.05, TRIALS), "{rates:?}: {}", all.crossed);
+            assert!(all.mean <= 1.1, "{rates:?}: a stake of 1 becomes {}", all.mean);
+            assert!(all.mean > 0.02, "{rates:?}: nothing is tested: {}", all.mean);
+        }
     }
 }
 
@@ -136,8 +161,10 @@ fn what_befalls_both_is_not_blamed_on_the_candidate() {
         |tick| if tick < 20 { 0.5 } else { 0.005 },
     ];
     for storm in storms {
-        let all = trials(&plan, TRIALS, 40, |tick| [storm(tick); 2]);
-        assert!(all.crossed <= 0.05 + slack(0.05, TRIALS), "{}", all.crossed);
+        for sizes in [MANY, FEW] {
+            let all = trials(&plan, TRIALS, (40, sizes), |tick| [storm(tick); 2]);
+            assert!(all.crossed <= 0.05 + slack(0.05, TRIALS), "{}", all.crossed);
+        }
     }
 }
 
@@ -149,11 +176,10 @@ fn what_is_not_good_is_hardly_ever_certified() {
         (Lines::Max(percent(10.0)), [0.1, 0.1]),
     ] {
         let hold = vec![step(50.0, 1, 0)];
-        let plan =
-            Plan { steps: hold, advance_when: AdvanceWhen::Certified, ..one(lines, 0.0001) };
-        let all = trials(&plan, TRIALS, 30, |_| rates);
+        let plan = Plan { steps: hold, advance_when: AdvanceWhen::Certified, ..one(lines, 0.0001) };
+        let all = trials(&plan, TRIALS, (30, MANY), |_| rates);
         assert!(all.certified <= 0.05 + slack(0.05, TRIALS), "{lines:?}: {}", all.certified);
-        let all = trials(&plan, 100, 200, |_| rates.map(|rate| rate * 0.2));
+        let all = trials(&plan, 100, (200, MANY), |_| rates.map(|rate| rate * 0.2));
         assert!(rates[0] != rates[1] || all.certified > 0.9, "{lines:?}: {}", all.certified);
     }
 }

@@ -28,7 +28,7 @@ fn shop(on_breach: OnBreach) -> Plan {
 enum Event {
     Tick(Box<Tick>),
     Verb(Verb),
-    Replan(Plan),
+    Replan(Box<Plan>),
 }
 
 fn count() -> impl Strategy<Value = u64> {
@@ -38,9 +38,8 @@ fn count() -> impl Strategy<Value = u64> {
 
 fn arms() -> impl Strategy<Value = Arms> {
     let arm = || {
-        (count(), count(), count(), prop::collection::vec(count(), 0..3)).prop_map(
-            |(requests, failures, failed, over)| Arm { requests, failures, failed, over },
-        )
+        (count(), count(), count(), prop::collection::vec(count(), 0..3))
+            .prop_map(|(requests, failures, failed, over)| Arm { requests, failures, failed, over })
     };
     (arm(), arm()).prop_map(|(baseline, candidate)| Arms { baseline, candidate })
 }
@@ -83,7 +82,7 @@ fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
         8 => tick().prop_map(|tick| Event::Tick(Box::new(tick))),
         2 => prop::sample::select(Verb::ALL.to_vec()).prop_map(Event::Verb),
-        1 => prop::sample::select(vec![revised("1", 5.0), revised("2", 7.0)]).prop_map(Event::Replan),
+        1 => prop::sample::select(vec![revised("1", 5.0), revised("2", 7.0)]).prop_map(|plan| Event::Replan(Box::new(plan))),
     ]
 }
 
@@ -103,8 +102,13 @@ fn back<T: serde::Serialize + serde::de::DeserializeOwned>(value: &T) -> T {
     serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
 }
 
+/// Nothing is written beside the sources.
+fn cases(cases: u32) -> ProptestConfig {
+    ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(cases(200))]
 
     /// A controller that restarts after every event does the same as one that never does.
     #[test]

@@ -86,11 +86,7 @@ pub(crate) fn arm(requests: u64, failures: u64) -> Arm {
 /// `elapsed` seconds with `[requests, failures]` of both.
 pub(crate) fn users(elapsed: u64, baseline: [u64; 2], candidate: [u64; 2]) -> Tick {
     let [baseline, candidate] = [baseline, candidate].map(|[n, failed]| arm(n, failed));
-    Tick {
-        elapsed: seconds(elapsed),
-        users: Arms { baseline, candidate },
-        ..Tick::default()
-    }
+    Tick { elapsed: seconds(elapsed), users: Arms { baseline, candidate }, ..Tick::default() }
 }
 
 /// `elapsed` seconds with nothing.

@@ -29,14 +29,12 @@ fn a_change_is_taken_in_with_the_next_step() {
     // What did not change keeps its evidence, what is new has none yet.
     assert_eq!(report.gates[0].run.requests, [90 + 1800, 10 + 200]);
     assert_eq!(report.gates[1].run.requests, [900, 100]);
-    story.is(
-        "
+    story.is("
         0s configuration started 1/3 0% -> 1%: revision 1 begins
         1s configuration replanned 1/3 1% -> 1%: the plan was changed: from the next step on
         11s controller advanced 2/3 1% -> 20%: held for 11 s with 110 requests, no gate is bad
         21s controller advanced 3/3 20% -> 50%: held for 10 s with 100 requests, no gate is bad
-        ",
-    );
+        ");
 }
 
 #[test]
@@ -46,39 +44,37 @@ fn a_change_that_is_taken_back_is_none() {
     story.replan(&changed);
     story.replan(&shop());
     story.ticks(3, &good());
-    story.is(
-        "
+    story.is("
         0s configuration started 1/3 0% -> 1%: revision 1 begins
         0s configuration replanned 1/3 1% -> 1%: the plan was changed: from the next step on
         0s configuration replanned 1/3 1% -> 1%: the change of the plan was taken back
         10s controller advanced 2/3 1% -> 10%: held for 10 s with 100 requests, no gate is bad
         20s controller advanced 3/3 10% -> 50%: held for 10 s with 100 requests, no gate is bad
         30s controller promoted 3/3 50% -> 100%: held for 10 s with 100 requests, no gate is bad
-        ",
-    );
+        ");
 }
 
 #[test]
 fn other_steps_go_on_from_the_first_that_is_further_up() {
     let mut story = Story::begin(&shop());
     story.ticks(1, &good());
-    let changed = Plan { steps: vec![step(5.0, 10, 0), step(10.0, 10, 0), step(30.0, 10, 0)], ..shop() };
+    let changed =
+        Plan { steps: vec![step(5.0, 10, 0), step(10.0, 10, 0), step(30.0, 10, 0)], ..shop() };
     story.replan(&changed);
     story.ticks(2, &good());
-    story.is(
-        "
+    story.is("
         0s configuration started 1/3 0% -> 1%: revision 1 begins
         10s controller advanced 2/3 1% -> 10%: held for 10 s with 100 requests, no gate is bad
         10s configuration replanned 2/3 10% -> 10%: the plan was changed: from the next step on
         20s controller advanced 3/3 10% -> 30%: held for 10 s with 100 requests, no gate is bad
         30s controller promoted 3/3 30% -> 100%: held for 10 s with 100 requests, no gate is bad
-        ",
-    );
+        ");
 }
 
 #[test]
 fn an_edit_of_the_step_does_not_skip_what_comes_after() {
-    let steps = |hold| vec![dark(hold), dark(60), step(10.0, hold, 0), approval(10.0), step(50.0, 10, 0)];
+    let steps =
+        |hold| vec![dark(hold), dark(60), step(10.0, hold, 0), approval(10.0), step(50.0, 10, 0)];
     let copies = Tick {
         dark: Arms { baseline: crate::common::arm(100, 0), candidate: crate::common::arm(100, 0) },
         mirrored: true,
@@ -90,8 +86,7 @@ fn an_edit_of_the_step_does_not_skip_what_comes_after() {
     story.replan(&Plan { steps: steps(40), ..shop() });
     story.ticks(3 + 9, &good());
     story.waits();
-    story.is(
-        "
+    story.is("
         0s configuration started 1/5 0% -> 0%: revision 1 begins
         0s configuration replanned 1/5 0% -> 0%: the plan was changed: from the next step on
         20s controller advanced 2/5 0% -> 0%: held for 20 s with 200 requests, no gate is bad
@@ -99,8 +94,7 @@ fn an_edit_of_the_step_does_not_skip_what_comes_after() {
         80s configuration replanned 3/5 10% -> 10%: the plan was changed: from the next step on
         110s controller advanced 4/5 10% -> 10%: held for 30 s with 300 requests, no gate is bad
         200s waits for: waits for `promote`
-        ",
-    );
+        ");
 }
 
 #[test]
@@ -111,15 +105,13 @@ fn a_new_way_to_the_same_weight_still_asks() {
     story.replan(&Plan { steps, ..shop() });
     story.ticks(9, &good());
     story.ask(Verb::Promote).expect("it waits for that");
-    story.is(
-        "
+    story.is("
         0s configuration started 1/3 0% -> 1%: revision 1 begins
         10s controller advanced 2/3 1% -> 10%: held for 10 s with 100 requests, no gate is bad
         10s configuration replanned 2/3 10% -> 10%: the plan was changed: from the next step on
         20s controller advanced 2/3 10% -> 10%: held for 10 s with 100 requests, no gate is bad
         100s ann advanced 3/3 10% -> 50%: ann asked for `promote`
-        ",
-    );
+        ");
 }
 
 #[test]
@@ -155,13 +147,11 @@ fn a_retry_follows_the_plan_of_now() {
     story.ask(Verb::Abort).expect("it goes on");
     story.replan(&Plan { steps: vec![step(5.0, 10, 0)], ..shop() });
     story.ask(Verb::Retry).expect("it is over");
-    story.is(
-        "
+    story.is("
         0s configuration started 1/3 0% -> 1%: revision 1 begins
         0s ann aborted 1/3 1% -> 0%: ann asked for `abort`
         0s ann started 1/1 0% -> 5%: ann asked for `retry`
-        ",
-    );
+        ");
 }
 
 #[test]
@@ -170,30 +160,24 @@ fn what_is_not_configured_gets_nothing() {
     story.remove();
     story.remove();
     story.replan(&shop());
-    story.is(
-        "
+    story.is("
         0s configuration started 1/3 0% -> 1%: revision 1 begins
         0s configuration aborted 1/3 1% -> 0%: the configuration has it no more
-        ",
-    );
+        ");
 
     let mut story = Story::begin(&shop());
     story.replan(&Plan { candidate: "other".to_owned(), ..shop() });
-    story.is(
-        "
+    story.is("
         0s configuration started 1/3 0% -> 1%: revision 1 begins
         0s configuration aborted 1/3 1% -> 0%: its route or its variants are others now
-        ",
-    );
+        ");
 
     // A promotion is left alone.
     let mut story = Story::begin(&shop());
     story.ask(Verb::PromoteFull).expect("it goes on");
     story.remove();
-    story.is(
-        "
+    story.is("
         0s configuration started 1/3 0% -> 1%: revision 1 begins
         0s ann promoted 1/3 1% -> 100%: ann asked for `promote --full`
-        ",
-    );
+        ");
 }

@@ -120,16 +120,14 @@ fn a_budget_is_what_users_may_suffer() {
     // The next twenty.
     story.ask(Verb::Resume).expect("it is paused");
     story.ticks(5, &failing);
-    story.is(
-        "
+    story.is("
         0s configuration started 1/3 0% -> 1%: revision 1 begins
         30s controller advanced 2/3 1% -> 10%: held for 30 s with 30 requests, no gate is bad
         50s controller paused 2/3 10% -> 10%: `budget` is bad: 25 requests failed, the budget is 20
         60s ann resumed 2/3 10% -> 10%: ann asked for `resume`
         70s controller advanced 3/3 10% -> 100%: held for 30 s with 40 requests, no gate is bad
         80s controller promoted 3/3 100% -> 100%: held for 10 s with 10 requests, no gate is bad
-        ",
-    );
+        ");
 }
 
 #[test]
@@ -140,10 +138,8 @@ fn an_outage_of_both_is_nobodys_fault() {
     story.ticks(5, &users(10, [900, 1], [100, 0]));
     story.ticks(5, &users(10, [900, 450], [100, 50]));
     story.ticks(5, &users(10, [900, 1], [100, 0]));
-    story.is(
-        "
+    story.is("
         0s configuration started 1/1 0% -> 10%: revision 1 begins
         60s controller promoted 1/1 10% -> 100%: held for 60 s with 600 requests, no gate is bad
-        ",
-    );
+        ");
 }

@@ -50,8 +50,11 @@ impl Story {
 
     /// What the step still waits for.
     pub(crate) fn waits(&mut self) {
-        let waits = self.run.report(self.freedom).waits_for.join("; ");
-        self.told.push(format!("{}s waits for: {waits}", self.elapsed.as_secs()));
+        let mut waits = self.run.report(self.freedom).waits_for;
+        if waits.is_empty() {
+            waits.push("nothing".to_owned());
+        }
+        self.told.push(format!("{}s waits for: {}", self.elapsed.as_secs(), waits.join("; ")));
     }
 
     fn now(&self) -> Time {

@@ -20,9 +20,9 @@ fn run() -> Value {
 
 fn refused(path: &str, value: Value) {
     let mut tampered = run();
-    *tampered.pointer_mut(path).expect(path) = value.clone();
-    let read = serde_json::from_value::<Run>(tampered);
-    assert!(read.is_err(), "{path} = {value} is taken for a run");
+    let wrong = format!("{path} = {value} is taken for a run");
+    *tampered.pointer_mut(path).expect(path) = value;
+    assert!(serde_json::from_value::<Run>(tampered).is_err(), "{wrong}");
 }
 
 #[test]

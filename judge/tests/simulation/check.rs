@@ -110,6 +110,7 @@ pub(crate) fn resumes(run: &Run, tick: &tidegate_judge::Tick, now: tidegate_judg
     let text = serde_json::to_string(run).expect("JSON");
     let read: Run = serde_json::from_str(&text).expect("S5: a run");
     assert_eq!(read, *run, "S5");
-    let (there, here) = (step(&read, tick, Freedom::Free, now), step(run, tick, Freedom::Free, now));
+    let (there, here) =
+        (step(&read, tick, Freedom::Free, now), step(run, tick, Freedom::Free, now));
     assert_eq!(there, here, "S5: a restart changes what is decided");
 }

@@ -85,7 +85,9 @@ impl Journal {
             Action::RolledBack => Some("rolled_back"),
             Action::Aborted => Some("aborted"),
             // These change nothing about it.
-            Action::FalseAlarm | Action::Frozen | Action::Thawed => return Some((run, ledger.clone())),
+            Action::FalseAlarm | Action::Frozen | Action::Thawed => {
+                return Some((run, ledger.clone()));
+            }
             _ => None,
         };
         assert_eq!(run.outcome().map(|_| run.state().name()), ended, "S4: {last:?}");

@@ -3,7 +3,9 @@
 //! It is part of what is durable: a crash takes it back to where the run is taken back to.
 
 use std::time::Duration;
-use tidegate_judge::{Action, Answer, Decision, Gate, Line, Lines, Measure, Plan, Share, Step, Tick};
+use tidegate_judge::{
+    Action, Answer, Decision, Gate, Line, Lines, Measure, Plan, Share, Step, Tick,
+};
 
 /// Silence for longer is no data.
 const SILENCE: Duration = Duration::from_secs(60);
@@ -82,7 +84,8 @@ impl Ledger {
                 self.overruled();
                 let stopped_by = self.stopped_by.take();
                 for gate in &mut self.gates {
-                    if is_bad(decision, &gate.gate) || stopped_by.as_ref() == Some(&gate.gate.name) {
+                    if is_bad(decision, &gate.gate) || stopped_by.as_ref() == Some(&gate.gate.name)
+                    {
                         *gate = GateLedger::new(&gate.gate);
                     }
                 }
@@ -151,26 +154,28 @@ impl GateLedger {
     fn tick(&mut self, step: &Step, tick: &Tick) {
         self.quiet += tick.elapsed;
         let arms = if step.is_dark() { &tick.dark } else { &tick.users };
-        let served = !step.is_dark() || tick.mirrored;
+        let [baseline, candidate] = [arms.baseline.requests, arms.candidate.requests];
         let all = step.weight == Share::ALL;
-        let (applies, counts) = match &self.gate.measure {
+        let (fed, lines, counts) = match &self.gate.measure {
             Measure::Query { .. } => return self.listen(tick),
-            Measure::Mismatches { .. } => (tick.mirrored, [0, tick.compared, tick.mismatched]),
-            Measure::Errors(lines) => {
-                let against = arms.candidate.failures;
-                let counts = [arms.baseline.requests, arms.candidate.requests, against];
-                (served && !(all && is_relative(*lines)), counts)
+            Measure::Mismatches { max } => {
+                (tick.mirrored, Lines::Max(*max), [0, tick.compared, tick.mismatched])
             }
+            Measure::Errors(lines) => {
+                let served = !step.is_dark() || tick.mirrored;
+                (served, *lines, [baseline, candidate, arms.candidate.failures])
+            }
+            // The times of copies say little.
             Measure::Latency { over, lines } => {
                 let known = tick.latencies.iter().position(|latency| latency == over);
-                let counts = known.map(|position| {
-                    let against = arms.candidate.over[position];
-                    [arms.baseline.requests, arms.candidate.requests, against]
-                });
-                (served && !(all && is_relative(*lines)), counts.unwrap_or_default())
+                let counts = known.map(|at| [baseline, candidate, arms.candidate.over[at]]);
+                (!step.is_dark(), *lines, counts.unwrap_or_default())
             }
         };
-        self.applies = applies;
+        self.applies = fed && !(all && is_relative(lines));
+        if !fed {
+            return;
+        }
         self.seen[0] += counts[0];
         self.seen[1] += counts[1];
         self.against[0] += counts[1];

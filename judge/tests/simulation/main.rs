@@ -59,7 +59,10 @@ struct Told {
 impl Drop for Told {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("failed with TIDEGATE_SEED={} TIDEGATE_RUNS=1: {:?}", self.seed, self.options);
+            eprintln!(
+                "failed with TIDEGATE_SEED={} TIDEGATE_RUNS=1: {:?}",
+                self.seed, self.options
+            );
         }
     }
 }

@@ -61,10 +61,8 @@ fn steps(rng: &mut StdRng) -> Vec<Step> {
 fn gates(rng: &mut StdRng) -> Vec<Gate> {
     let mut gates = vec![errors(pick(rng, &[2.0, 5.0]), 100.0)];
     if rng.random_bool(0.4) {
-        let lines = pick(
-            rng,
-            &[Lines::Max(percent(10.0)), Lines::WorseThanBaseline(margin(100.0))],
-        );
+        let lines =
+            pick(rng, &[Lines::Max(percent(10.0)), Lines::WorseThanBaseline(margin(100.0))]);
         let over = Duration::from_millis(pick(rng, &[300, 500]));
         gates.push(gate("slow", Measure::Latency { over, lines }));
     }

@@ -109,9 +109,7 @@ fn reading(rng: &mut StdRng, truth: &Truth, elapsed: Duration, gate: &Gate) -> O
         Source::Works | Source::Silent => Answer::Value(truth.load),
         Source::NoData => Answer::NoData,
         Source::Broken => Answer::Broken("refused".to_owned()),
-        Source::Nonsense => {
-            Answer::Value(pick(rng, &[f64::NAN, f64::INFINITY, f64::NEG_INFINITY]))
-        }
+        Source::Nonsense => Answer::Value(pick(rng, &[f64::NAN, f64::INFINITY, f64::NEG_INFINITY])),
     };
     Some(Reading { gate: gate.name.clone(), answer })
 }
@@ -135,11 +133,8 @@ fn binomial(rng: &mut StdRng, n: u64, p: f64) -> u64 {
     if p > 0.5 {
         return n - binomial(rng, n, 1.0 - p);
     }
-    let drawn = if mean > 30.0 {
-        normal(rng, mean, (mean * (1.0 - p)).sqrt())
-    } else {
-        count(rng, mean)
-    };
+    let drawn =
+        if mean > 30.0 { normal(rng, mean, (mean * (1.0 - p)).sqrt()) } else { count(rng, mean) };
     drawn.min(n)
 }
 

@@ -1,5 +1,6 @@
 //! What the controller shows: one immutable picture for each tick, which readers never wait for.
 
+use crate::webhook::Counts;
 use serde::Serialize;
 use std::sync::{Arc, Mutex, PoisonError};
 use tidegate_judge::{Decision, Report, Time};
@@ -15,6 +16,8 @@ pub struct Board {
     pub store_error: Option<String>,
     /// Decisions that are in force and not durable yet.
     pub undurable: usize,
+    /// How calling webhooks goes, since the start.
+    pub webhooks: Counts,
 }
 
 /// One rollout.

@@ -8,12 +8,7 @@ pub type Reply = Result<(), Refusal>;
 /// A wish, and who hears what came of it.
 pub(crate) enum Command {
     /// A verb for one rollout.
-    Act {
-        rollout: String,
-        verb: Verb,
-        actor: String,
-        reply: Box<dyn FnOnce(Reply) + Send>,
-    },
+    Act { rollout: String, verb: Verb, actor: String, reply: Box<dyn FnOnce(Reply) + Send> },
     /// Nothing advances from now on, or things may again.
     Freeze { freeze: bool, actor: String, reply: Box<dyn FnOnce(Reply) + Send> },
     /// The end.

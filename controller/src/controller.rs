@@ -250,21 +250,17 @@ impl<E: Edge> Controller<E> {
     }
 
     fn adopt(&mut self, name: &str, run: Run) {
-        match self.runs.get_mut(name) {
-            Some(tracked) => {
-                if tracked.run.number() == run.number() {
-                    tracked.run = run;
-                } else {
-                    self.keeper.record(&tracked.run, &std::mem::take(&mut tracked.recorded), now());
-                    tracked.run = run;
-                }
-                tracked.changed = true;
-            }
-            None => {
-                let tracked = Tracked { run, recorded: Tick::default(), changed: true };
-                self.runs.insert(name.to_owned(), tracked);
-            }
+        let Some(tracked) = self.runs.get_mut(name) else {
+            let tracked = Tracked { run, recorded: Tick::default(), changed: true };
+            self.runs.insert(name.to_owned(), tracked);
+            return;
+        };
+        if stage(&tracked.run) != stage(&run) {
+            // What was counted belongs to the step that it was counted in.
+            self.keeper.record(&tracked.run, &std::mem::take(&mut tracked.recorded), now());
         }
+        tracked.run = run;
+        tracked.changed = true;
     }
 
     /// What follows from the runs is what requests meet.
@@ -379,7 +375,9 @@ impl<E: Edge> Controller<E> {
             return Err(Refusal::Freeze { frozen: freeze });
         }
         let next = freeze.then(|| Freeze { by: actor.to_owned(), at: now() });
-        self.keeper.set_freeze(next.as_ref(), LONG_PATIENCE).map_err(|e| Refusal::Unkept(e.to_string()))?;
+        self.keeper
+            .set_freeze(next.as_ref(), LONG_PATIENCE)
+            .map_err(|e| Refusal::Unkept(e.to_string()))?;
         self.freeze = next;
         let (action, what) = match freeze {
             true => (Action::Frozen, "stopped all rollouts from advancing"),
@@ -415,6 +413,7 @@ impl<E: Edge> Controller<E> {
             freeze: self.freeze.clone(),
             store_error: self.keeper.error(),
             undurable: self.pending.len(),
+            webhooks: self.keeper.webhooks(),
         });
     }
 }

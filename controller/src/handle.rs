@@ -6,7 +6,6 @@ use crate::{
     controller::{Announce, Controller},
     edge::Edge,
     keeper::Keeper,
-    source::Source,
 };
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -34,10 +33,7 @@ impl Handle {
     ///
     /// # Errors
     /// When a thread cannot be started.
-    pub fn start(
-        edge: impl Edge + 'static,
-        announce: Announce,
-    ) -> std::io::Result<Self> {
+    pub fn start(edge: impl Edge + 'static, announce: Announce) -> std::io::Result<Self> {
         let (commands, queue) = sync_channel(QUEUE);
         let current = Current::default();
         let controller = Controller {
@@ -45,7 +41,7 @@ impl Handle {
             keeper: Keeper::new(),
             announce,
             current: current.clone(),
-            source: Box::new(crate::source::Nothing),
+            source: Box::new(crate::prometheus::Pollers::new()),
             wanted: Vec::new(),
             runs: BTreeMap::new(),
             freeze: None,

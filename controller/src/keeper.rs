@@ -3,6 +3,7 @@
 //! The journal may be missing, broken, held by another process, or on a disk that hangs. None of
 //! that stops the controller: it says so, tries again, and meanwhile keeps what it has.
 
+use crate::webhook::{Counts, Webhooks};
 use crate::{
     board::Freeze,
     edge::Webhook,
@@ -28,6 +29,8 @@ const KEEP: &str = "edge";
 pub(crate) struct Keeper {
     path: Option<PathBuf>,
     writer: Option<JournalWriter>,
+    /// Tells others what was committed.
+    webhooks: Option<Webhooks>,
     error: Option<String>,
     try_at: Instant,
     /// To be saved with the next checkpoint.
@@ -73,6 +76,7 @@ impl Keeper {
         Self {
             path: None,
             writer: None,
+            webhooks: None,
             error: None,
             try_at: Instant::now(),
             batch: Checkpoint::default(),
@@ -97,6 +101,10 @@ impl Keeper {
         match start(&path) {
             Ok((writer, contents)) => {
                 tracing::info!(path = %path.display(), "the state of rollouts is kept here");
+                let webhooks = Webhooks::start(&writer);
+                self.webhooks = webhooks
+                    .inspect_err(|error| tracing::error!(%error, "webhooks cannot be called"))
+                    .ok();
                 self.writer = Some(writer);
                 self.error = None;
                 Some(saved(contents))
@@ -118,9 +126,9 @@ impl Keeper {
         self.writer.is_some()
     }
 
-    /// The open journal.
-    pub(crate) fn writer(&self) -> Option<&JournalWriter> {
-        self.writer.as_ref()
+    /// How calling webhooks goes.
+    pub(crate) fn webhooks(&self) -> Counts {
+        self.webhooks.as_ref().map(Webhooks::counts).unwrap_or_default()
     }
 
     /// Why nothing can be kept now.
@@ -186,6 +194,7 @@ impl Keeper {
     /// Writes what waits, and lets go of the journal.
     pub(crate) fn close(&mut self, patience: Duration) {
         self.checkpoint();
+        self.webhooks = None;
         if let Some(writer) = self.writer.take()
             && !writer.close(patience)
         {
@@ -247,10 +256,8 @@ impl Unkept {
 fn start(path: &Path) -> Result<(JournalWriter, Contents), JournalError> {
     let mut journal = Journal::open(path)?;
     let contents = journal.load()?;
-    let writer = JournalWriter::start(journal).map_err(|error| JournalError::Open {
-        path: path.to_owned(),
-        reason: error.to_string(),
-    })?;
+    let writer = JournalWriter::start(journal)
+        .map_err(|error| JournalError::Open { path: path.to_owned(), reason: error.to_string() })?;
     Ok((writer, contents))
 }
 

@@ -6,15 +6,18 @@
 #![forbid(unsafe_code)]
 
 mod board;
+mod client;
 mod command;
 mod controller;
 mod edge;
 mod handle;
 pub mod journal;
 mod keeper;
+pub mod prometheus;
 mod reconcile;
 pub mod simulate;
 mod source;
+pub mod webhook;
 
 pub use board::{Announced, Board, Freeze, Shown};
 pub use command::{Refusal, Reply};

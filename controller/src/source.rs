@@ -49,14 +49,3 @@ pub(crate) fn questions(plan: &tidegate_judge::Plan) -> impl Iterator<Item = Que
         _ => None,
     })
 }
-
-/// Asks nobody.
-pub(crate) struct Nothing;
-
-impl Source for Nothing {
-    fn ask(&mut self, _: Vec<Question>) {}
-
-    fn answers(&mut self) -> Vec<Answered> {
-        Vec::new()
-    }
-}

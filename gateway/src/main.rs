@@ -13,6 +13,7 @@ mod mirror;
 mod proxy;
 mod reload;
 mod rollout;
+mod screen;
 mod server;
 mod serving;
 mod upstream;

@@ -68,7 +68,7 @@ pub(crate) struct Server {
     mirror: Runtime,
     shared: Arc<Shared>,
     listeners: Vec<Bound>,
-    admin: Option<(Bound, admin::Token)>,
+    admin: Option<(Bound, admin::Tokens)>,
 }
 
 impl Server {
@@ -88,7 +88,7 @@ impl Server {
         let admin = match &plan.admin {
             Some(config) => {
                 let bound = edge::bind(&"admin".into(), config.address)?;
-                let token = admin::Token::read(config.token_file.as_deref())?;
+                let token = admin::Tokens::read(config.token_file.as_deref())?;
                 Some((bound, token))
             }
             None => None,

@@ -109,7 +109,11 @@ impl Run {
         let mut next = self.clone();
         let why = format!("{actor} asked for `{}`", verb.name());
         let decision = match verb {
-            Verb::Promote => next.advance(actor, why, self, now),
+            Verb::Promote => {
+                // Whoever promotes a run that a gate had stopped knows what it said.
+                next.forgive();
+                next.advance(actor, why, self, now)
+            }
             Verb::PromoteFull => {
                 next.end(Outcome::Promoted, &why, now);
                 next.decide(Action::Promoted, actor, why, Some(self), now)
@@ -210,7 +214,16 @@ impl Run {
             old.end(Outcome::Aborted, &why, now);
             decisions.push(old.decide(Action::Aborted, CONFIGURATION, why, Some(self), now));
         }
-        let (run, decision) = Run::start(plan, Some(&old), CONFIGURATION, now);
+        let (mut run, mut decision) = Run::start(plan, Some(&old), CONFIGURATION, now);
+        if old.condemned.contains(&plan.revision) {
+            let why = format!(
+                "revision {} was rolled back before: `retry` to try it again",
+                plan.revision
+            );
+            run.end(Outcome::Aborted, &why, now);
+            run.condemned.clone_from(&old.condemned);
+            decision = run.decide(Action::Aborted, CONFIGURATION, why, Some(&old), now);
+        }
         decisions.push(decision);
         (run, decisions)
     }

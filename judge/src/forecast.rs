@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 /// When a regression would be found, from nothing, at the pace of now.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Forecast {
-    /// How many times the baseline's rate the candidate's is (or the ceiling, if that is higher).
+    /// How many times the baseline's rate the candidate's is.
     pub times: f64,
     /// On average; absent: it would not be a breach of this line, or there is no traffic.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -69,7 +69,14 @@ pub(crate) struct QueryState {
     pub(crate) last: Option<Answer>,
     /// Answers in a row that were out of bounds.
     pub(crate) out: u32,
+    /// Times in a row that it could not be asked.
+    #[serde(default)]
+    pub(crate) broken: u32,
 }
+
+/// Times in a row that a source has to be broken until more is done than to hold: one lost answer is
+/// no reason to take a version away.
+pub(crate) const BROKEN_FOR_LONG: u32 = 3;
 
 /// Silence for longer is no data. A canary that gets a request every ten seconds is not silent.
 pub(crate) const SILENCE: Duration = Duration::from_secs(60);
@@ -205,6 +212,10 @@ impl GateState {
                 self.quiet = Duration::ZERO;
                 query.out = if bound.admits(value) { 0 } else { query.out.saturating_add(1) };
             }
+            query.broken = match answer {
+                Answer::Broken(_) => query.broken.saturating_add(1),
+                Answer::Value(_) | Answer::NoData => 0,
+            };
             // No data and a broken source take nothing back of what was said before.
             query.last = Some(answer);
         }
@@ -253,6 +264,11 @@ impl GateState {
     /// Whether this step can decide it at all.
     pub(crate) fn applies(&self, step: &Step) -> bool {
         self.query.is_some() || self.fed && self.tests.iter().any(|test| test.applies(step))
+    }
+
+    /// Its source is broken, and not just for a moment.
+    pub(crate) fn is_broken_for_long(&self) -> bool {
+        self.query.as_ref().is_some_and(|query| query.broken >= BROKEN_FOR_LONG)
     }
 
     fn is_silent(&self, step: &Step) -> bool {

@@ -29,6 +29,8 @@ pub struct Run {
     pub(crate) forgiven: u64,
     /// Ids of some of them, the newest last.
     pub(crate) samples: VecDeque<String>,
+    /// Revisions that were rolled back, the newest last.
+    pub(crate) condemned: VecDeque<String>,
 }
 
 /// Under way, or over.
@@ -49,6 +51,9 @@ pub(crate) struct Active {
     pub(crate) held: Duration,
     /// Requests (or copies) that the candidate was judged by in this step.
     pub(crate) requests: u64,
+    /// Time since the last of these.
+    #[serde(default)]
+    pub(crate) quiet: Duration,
     pub(crate) pause: Option<Pause>,
     pub(crate) pace: Pace,
 }
@@ -127,11 +132,14 @@ impl Setting {
     pub const NOTHING: Setting = Setting { weight: Share::NONE, mirror: None, promoted: false };
 }
 
+/// Revisions that a rollout remembers to have rolled back.
+const CONDEMNED: usize = 64;
+
 impl Run {
     /// A new run of `plan`, in its first step; `previous` is the rollout's run before.
     pub fn start(plan: &Plan, previous: Option<&Run>, actor: &str, now: Time) -> (Self, Decision) {
         let active = Active::enter(0, now);
-        let run = Self {
+        let mut run = Self {
             plan: plan.clone(),
             next_plan: None,
             number: previous.map_or(1, |run| run.number.saturating_add(1)),
@@ -142,7 +150,9 @@ impl Run {
             failed: 0,
             forgiven: 0,
             samples: VecDeque::new(),
+            condemned: previous.map(|run| run.condemned.clone()).unwrap_or_default(),
         };
+        run.condemned.retain(|revision| *revision != plan.revision);
         let why = format!("revision {} begins", plan.revision);
         let decision = run.decide(Action::Started, actor, why, previous, now);
         (run, decision)
@@ -214,6 +224,11 @@ impl Run {
     }
 
     pub(crate) fn end(&mut self, outcome: Outcome, why: &str, now: Time) {
+        if outcome == Outcome::RolledBack && !self.condemned.contains(&self.plan.revision) {
+            self.condemned.push_back(self.plan.revision.clone());
+            let surplus = self.condemned.len().saturating_sub(CONDEMNED);
+            self.condemned.drain(..surplus);
+        }
         let ended = Ended { outcome, at: now, step: self.position(), why: why.to_owned() };
         self.status = Status::Ended(ended);
     }
@@ -226,6 +241,7 @@ impl Active {
             since: now,
             held: Duration::ZERO,
             requests: 0,
+            quiet: Duration::ZERO,
             pause: None,
             pace: Pace::default(),
         }
@@ -265,6 +281,8 @@ struct Stored {
     #[serde(default)]
     forgiven: u64,
     samples: VecDeque<String>,
+    #[serde(default)]
+    condemned: VecDeque<String>,
 }
 
 impl From<Run> for Stored {
@@ -280,8 +298,21 @@ impl From<Run> for Stored {
             failed,
             forgiven,
             samples,
+            condemned,
         } = run;
-        Self { plan, next_plan, number, started, status, gates, halves, failed, forgiven, samples }
+        Self {
+            plan,
+            next_plan,
+            number,
+            started,
+            status,
+            gates,
+            halves,
+            failed,
+            forgiven,
+            samples,
+            condemned,
+        }
     }
 }
 
@@ -300,6 +331,7 @@ impl TryFrom<Stored> for Run {
             failed,
             forgiven,
             samples,
+            condemned,
         } = stored;
         let position = match &status {
             Status::Active(active) => active.step,
@@ -327,6 +359,7 @@ impl TryFrom<Stored> for Run {
             failed,
             forgiven,
             samples,
+            condemned,
         })
     }
 }

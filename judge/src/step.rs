@@ -6,12 +6,13 @@
 
 use crate::{
     decision::{Action, Decision},
-    gate::{GateState, Verdict, bad_at},
+    gate::{GateState, SILENCE, Verdict, bad_at},
     plan::{AdvanceWhen, OnBreach, OnSourceBroken, Plan, Step, Until},
     run::{Active, Outcome, Pause, Run, Status},
     tick::Tick,
     units::Time,
 };
+use std::time::Duration;
 
 /// Who decides when nobody asks.
 pub(crate) const CONTROLLER: &str = "controller";
@@ -63,8 +64,13 @@ impl Run {
         let Status::Active(active) = &mut self.status else { return };
         let arms = if step.is_dark() { &tick.dark } else { &tick.users };
         active.requests = active.requests.saturating_add(arms.candidate.requests);
+        active.quiet = match arms.candidate.requests {
+            0 => active.quiet.saturating_add(tick.elapsed),
+            _ => Duration::ZERO,
+        };
+        let has_data = active.requests > 0 && active.quiet <= SILENCE;
         active.pace.add(tick, step.is_dark());
-        if quiet && active.pause.is_none() {
+        if quiet && has_data && active.pause.is_none() {
             active.held = active.held.saturating_add(tick.elapsed);
         }
     }
@@ -130,7 +136,10 @@ impl Run {
     /// The first gate with a broken source that does more than hold; those that roll back first.
     fn broken(&self) -> Option<(String, String, OnSourceBroken)> {
         let with = |on: OnSourceBroken| {
-            let gates = self.gates.iter().filter(move |gate| gate.gate.on_source_broken == on);
+            let gates = self
+                .gates
+                .iter()
+                .filter(move |gate| gate.gate.on_source_broken == on && gate.is_broken_for_long());
             gates.into_iter().find_map(move |gate| match self.verdict(gate) {
                 Verdict::SourceBroken(why) => Some((gate.gate.name.clone(), why, on)),
                 _ => None,

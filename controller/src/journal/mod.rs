@@ -49,6 +49,7 @@ pub struct Journal {
     open: Option<(Connection, FileId)>,
     retention: checkpoint::Retention,
     dropped: u64,
+    moves: u64,
     _ownership: Ownership,
 }
 
@@ -78,6 +79,7 @@ impl Journal {
             open: Some((connection, file)),
             retention: checkpoint::Retention::default(),
             dropped: 0,
+            moves: 0,
             _ownership: ownership,
         })
     }
@@ -158,6 +160,11 @@ impl Journal {
         self.dropped
     }
 
+    /// How often its file was found moved or deleted; see [`JournalError::Moved`].
+    pub fn moves(&self) -> u64 {
+        self.moves
+    }
+
     fn write<T>(
         &mut self,
         durability: Durability,
@@ -185,6 +192,7 @@ impl Journal {
         let (mut connection, file) = match self.open.take() {
             // Writing on to a file that has no name would be to forget everything at the restart.
             Some((_, file)) if FileId::of(&self.path) != Some(file) => {
+                self.moves += 1;
                 return Err(JournalError::Moved { path: self.path.clone() });
             }
             Some(open) => open,
@@ -196,5 +204,30 @@ impl Journal {
             self.open = Some((connection, file));
         }
         result
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    /// SQLite says the same when a database may have no more pages as when the disk is full.
+    #[test]
+    fn a_full_disk() {
+        let directory = tempfile::TempDir::new().unwrap();
+        let path = directory.path().join("tidegate.db");
+        let mut journal = Journal::open(&path).unwrap();
+        journal.open.as_ref().unwrap().0.execute_batch("PRAGMA max_page_count = 64").unwrap();
+        let mut entry = Entry::new();
+        for state in ["x".to_owned(), "x".repeat(1 << 20)] {
+            entry.states.push(Saved { rollout: "shop".to_owned(), state });
+        }
+        let full = journal.commit(&entry).unwrap_err();
+        assert_eq!(full, JournalError::Full { path: path.clone() });
+        assert!(full.to_string().ends_with("tidegate.db is full"), "{full}");
+        assert_eq!(journal.load().unwrap(), Contents::default(), "nothing half-written");
+        journal.commit(&entry).unwrap();
     }
 }

@@ -42,6 +42,7 @@ struct State {
     /// Why the last write failed, if it did.
     problem: Option<JournalError>,
     dropped: u64,
+    moves: u64,
     nudge: Option<Nudge>,
     has_ended: bool,
 }
@@ -112,6 +113,12 @@ impl JournalWriter {
         self.handle.shared.lock().dropped
     }
 
+    /// How often the file was found moved or deleted. After each, a new one was made that lacks all
+    /// that was saved before: it is to be saved again.
+    pub fn moves(&self) -> u64 {
+        self.handle.shared.lock().moves
+    }
+
     /// Who hears of deliveries that were enqueued; `nudge` must neither block nor call the writer.
     pub fn on_enqueued(&self, nudge: impl Fn() + Send + 'static) {
         self.handle.shared.lock().nudge = Some(Box::new(nudge));
@@ -160,8 +167,7 @@ impl Shared {
                     let result = journal.commit(&job.entry);
                     let enqueued = result.is_ok() && !job.entry.webhooks.is_empty();
                     let mut state = self.lock();
-                    state.dropped = journal.dropped();
-                    state.note(&result);
+                    state.note(&journal, &result);
                     state.slot.committed(job, result);
                     if let (true, Some(nudge)) = (enqueued, &state.nudge) {
                         nudge();
@@ -170,7 +176,7 @@ impl Shared {
                 Task::Checkpoint(checkpoint) => {
                     let result = journal.checkpoint(&checkpoint);
                     let mut state = self.lock();
-                    state.note(&result);
+                    state.note(&journal, &result);
                     state.slot.checkpointed(checkpoint, result.is_ok(), Instant::now());
                 }
             }
@@ -202,7 +208,8 @@ impl Shared {
 }
 
 impl State {
-    fn note<T>(&mut self, result: &Result<T, JournalError>) {
+    fn note<T>(&mut self, journal: &Journal, result: &Result<T, JournalError>) {
+        (self.dropped, self.moves) = (journal.dropped(), journal.moves());
         let problem = result.as_ref().err();
         if let (Some(error), false) = (problem, self.problem.as_ref() == problem) {
             tracing::error!(%error, "a write of the journal failed");

@@ -3,9 +3,7 @@
 use super::{traffic::Traffic, world::World};
 use serde::Serialize;
 use std::time::Duration;
-use tidegate_judge::{
-    Action, Decision, Freedom, Plan, Run, State, Tick, Time, Until, Verb, step,
-};
+use tidegate_judge::{Action, Decision, Freedom, Plan, Run, State, Tick, Time, Until, Verb, step};
 
 /// How one rollout went.
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -76,6 +76,13 @@ pub enum Ticks {
     },
 }
 
+impl Default for Ticks {
+    /// Three ticks or four from one failure to the next.
+    fn default() -> Self {
+        Ticks::Events(0.3)
+    }
+}
+
 impl Worse {
     /// As good as the baseline.
     pub const HEALTHY: Worse =
@@ -94,7 +101,7 @@ impl Default for Traffic {
             outage: None,
             bursts: false,
             halves: false,
-            ticks: Ticks::Events(0.3),
+            ticks: Ticks::default(),
         }
     }
 }

@@ -167,3 +167,16 @@ fn deliveries_are_heard_of_once_they_are_durable() {
     assert_eq!(receiver.recv_timeout(LONG).unwrap(), ["http://a/"]);
     assert!(receiver.try_recv().is_err());
 }
+
+#[test]
+fn a_file_that_went_away_is_told_even_if_the_next_write_goes_well() {
+    let (_directory, path) = place();
+    let writer = JournalWriter::start(Journal::open(&path).unwrap()).unwrap();
+    writer.commit(&entry("shop", 1), LONG).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    let late = entry("shop", 2);
+    assert_eq!(writer.commit(&late, LONG), Err(JournalError::Moved { path: path.clone() }));
+    writer.commit(&late, LONG).unwrap();
+    assert_eq!((writer.moves(), writer.problem()), (1, None));
+    assert_eq!(writer.reader().contents().unwrap().states, [saved("shop", "2")]);
+}

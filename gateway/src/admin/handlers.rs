@@ -1,6 +1,6 @@
 //! The endpoints.
 
-use super::problem::Problem;
+use super::{history, problem::Problem, rollouts, series};
 use crate::{
     explain::{self, Question},
     server::Shared,
@@ -51,11 +51,15 @@ pub(super) async fn metrics(State(shared): Context) -> Result<Response, Problem>
     let held = shared.mirrors.budget.used();
     metrics.mirrors.memory.set(i64::try_from(held).unwrap_or(i64::MAX));
     metrics.connections.set(i64::try_from(shared.drain.open()).unwrap_or(i64::MAX));
+    let broken = |error: prometheus::Error| {
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
+    };
+    let mut families = metrics.registry.gather();
+    let kept = history::state(&shared).is_some();
+    families.extend(series::families(&shared.control.board(), kept).map_err(broken)?);
     let mut text = Vec::new();
     let encoder = TextEncoder::new();
-    encoder
-        .encode(&metrics.registry.gather(), &mut text)
-        .map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
+    encoder.encode(&families, &mut text).map_err(broken)?;
     Ok(([(header::CONTENT_TYPE, encoder.format_type().to_owned())], text).into_response())
 }
 
@@ -84,6 +88,7 @@ pub(super) async fn status(State(shared): Context) -> Json<Value> {
             "warnings": as_json(&loaded.warnings),
             "restart_needed": status.restart_needed,
         },
+        "rollouts": rollouts::summary(&shared.control.board()),
     }))
 }
 

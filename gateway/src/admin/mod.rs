@@ -2,13 +2,18 @@
 //!
 //! It runs on a runtime of its own, so that it answers while the proxy is busy.
 
+mod events;
 mod guard;
 mod handlers;
+mod history;
 mod mirrors;
 mod openapi;
 mod problem;
+mod rollouts;
+mod series;
+mod tokens;
 
-pub(crate) use guard::Token;
+pub(crate) use tokens::{Tokens, only_token};
 
 use crate::server::Shared;
 use axum::{
@@ -25,14 +30,14 @@ const MAX_BODY: usize = 64 * 1024;
 /// Serves the admin API on `socket` until the runtime goes away.
 pub(crate) async fn serve(
     socket: std::net::TcpListener,
-    token: Token,
+    tokens: Tokens,
     shared: Arc<Shared>,
 ) -> std::io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(socket)?;
-    axum::serve(listener, router(shared, token)).await
+    axum::serve(listener, router(shared, tokens)).await
 }
 
-fn router(shared: Arc<Shared>, token: Token) -> Router {
+fn router(shared: Arc<Shared>, tokens: Tokens) -> Router {
     let protected = Router::new()
         .route("/metrics", get(handlers::metrics))
         .route("/openapi.json", get(openapi::document))
@@ -46,12 +51,15 @@ fn router(shared: Arc<Shared>, token: Token) -> Router {
             "/api/v1/mirrors/{route}/{mirror}/diffs",
             get(mirrors::diffs).delete(mirrors::forget),
         )
+        .merge(rollouts::routes())
+        .route("/api/v1/rollouts/{name}/decisions", get(history::decisions))
+        .route("/api/v1/events", get(events::events))
         .route("/api/v1/config", get(handlers::config))
         .route("/api/v1/config/reload", post(handlers::reload))
         .route("/api/v1/explain", post(handlers::explain))
         .fallback(handlers::not_found)
         .method_not_allowed_fallback(handlers::method_not_allowed)
-        .layer(middleware::from_fn_with_state(Arc::new(token), guard::authenticate));
+        .layer(middleware::from_fn_with_state(Arc::new(tokens), guard::authenticate));
     Router::new()
         .route("/healthz", get(handlers::healthz))
         .route("/readyz", get(handlers::readyz))

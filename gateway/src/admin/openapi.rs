@@ -25,6 +25,29 @@ const ENDPOINTS: &[(&str, &str, &str)] = &[
         "/api/v1/mirrors/{route}/{mirror}/diffs",
         "204; forgets what was found, for a new dark version",
     ),
+    ("get", "/api/v1/rollouts", "All rollouts, and what holds all of them up"),
+    ("get", "/api/v1/rollouts/{name}", "One rollout: state, steps, gates with their evidence"),
+    (
+        "get",
+        "/api/v1/rollouts/{name}/decisions",
+        "Who decided what, when and why, newest first; query: limit (50), before (a number)",
+    ),
+    (
+        "post",
+        "/api/v1/rollouts/{name}/promote",
+        "On to the next step, or to everybody with ?full=true; 409 where the state forbids it",
+    ),
+    ("post", "/api/v1/rollouts/{name}/pause", "Stays in the step; a bad gate still acts"),
+    ("post", "/api/v1/rollouts/{name}/resume", "Goes on; a gate that was bad starts afresh"),
+    ("post", "/api/v1/rollouts/{name}/abort", "Takes the candidate away from everybody"),
+    ("post", "/api/v1/rollouts/{name}/retry", "Runs a revision again that ended badly"),
+    ("post", "/api/v1/freeze", "No rollout starts or advances; 409 if that is so already"),
+    ("delete", "/api/v1/freeze", "All rollouts may go on; 409 if they may already"),
+    (
+        "get",
+        "/api/v1/events",
+        "Server-sent events: each decision once it is durable; Last-Event-ID is honoured",
+    ),
     ("get", "/api/v1/config", "The configuration in force, secrets redacted"),
     (
         "post",
@@ -38,7 +61,8 @@ const ENDPOINTS: &[(&str, &str, &str)] = &[
 pub(super) async fn document() -> Json<Value> {
     let mut paths = Map::new();
     for (method, path, summary) in ENDPOINTS {
-        let success = if *method == "delete" { "204" } else { "200" };
+        let forgets = *method == "delete" && path.ends_with("/diffs");
+        let success = if forgets { "204" } else { "200" };
         let mut operation = json!({
             "summary": summary,
             "responses": {
@@ -67,6 +91,11 @@ pub(super) async fn document() -> Json<Value> {
                 "application/json": { "schema": { "$ref": "#/components/schemas/Question" } },
             } });
         }
+        if path.ends_with("/promote") {
+            operation["requestBody"] = json!({ "required": false, "content": {
+                "application/json": { "schema": { "$ref": "#/components/schemas/Promotion" } },
+            } });
+        }
         let item = paths.entry(*path).or_insert_with(|| json!({}));
         item[*method] = operation;
     }
@@ -89,6 +118,13 @@ fn schemas() -> Value {
                 "status": { "type": "integer" },
                 "detail": { "type": "string" },
             },
+        },
+        "Promotion": {
+            "type": "object",
+            "additionalProperties": false,
+            "properties": { "full": {
+                "type": "boolean", "default": false, "description": "To everybody at once",
+            } },
         },
         "Question": {
             "type": "object",

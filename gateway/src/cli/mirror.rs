@@ -1,11 +1,10 @@
 //! `tidegate mirror`: what a running gateway says about its mirrors.
 
-use super::{explain::percent, output};
-use crate::client::Client;
-use clap::{Args, Subcommand};
+use super::{explain::percent, gateway::Gateway, output};
+use clap::Subcommand;
 use http::Method;
 use serde_json::Value;
-use std::{fmt::Write, path::PathBuf, process::ExitCode};
+use std::{fmt::Write, process::ExitCode};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -38,17 +37,6 @@ pub(super) enum Command {
     },
 }
 
-/// Where the admin API is.
-#[derive(Debug, Args)]
-pub(super) struct Gateway {
-    /// The gateway's admin address
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9901")]
-    admin: String,
-    /// A file with the admin API's bearer token
-    #[arg(long, value_name = "FILE")]
-    token_file: Option<PathBuf>,
-}
-
 pub(super) fn mirror(command: &Command) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let done = runtime.map_err(|error| error.to_string()).and_then(|runtime| {
@@ -65,32 +53,6 @@ pub(super) fn mirror(command: &Command) -> ExitCode {
     match done {
         Ok(text) => output::print(&text),
         Err(why) => output::fail(&why),
-    }
-}
-
-impl Gateway {
-    async fn ask(&self, method: Method, path: &str) -> Result<Value, String> {
-        let base = self.admin.trim_end_matches('/');
-        if !base.starts_with("http://") {
-            return Err(format!("`{base}` is no admin address: write it as http://127.0.0.1:9901"));
-        }
-        let token = self.token_file.as_ref().map(|file| {
-            let text = std::fs::read_to_string(file);
-            text.map_err(|error| format!("cannot read {}: {error}", file.display()))
-        });
-        let token = token.transpose()?.map(|token| format!("Bearer {}", token.trim()));
-        let headers: Vec<_> = token.iter().map(|token| ("authorization", token.as_str())).collect();
-        let answer = Client::new().request(method, &format!("{base}{path}"), &headers).await;
-        let answer = answer.map_err(|error| format!("no answer from {base}: {error}"))?;
-        let body: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
-        if answer.status.is_success() {
-            return Ok(body);
-        }
-        let status = answer.status.as_u16();
-        Err(match body["detail"].as_str() {
-            Some(detail) => detail.to_owned(),
-            None => format!("{base}{path} answered {status}"),
-        })
     }
 }
 

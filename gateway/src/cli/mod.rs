@@ -3,9 +3,12 @@
 mod check;
 mod diff;
 mod explain;
+mod gateway;
 mod mirror;
 mod output;
+mod rollout;
 mod run;
+mod simulate;
 
 use crate::demo;
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
@@ -75,10 +78,17 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Play a rollout thousands of times, or judge a recorded one: what its gates would do
+    Simulate(Box<simulate::Options>),
     /// Ask a running gateway about its mirrors
     Mirror {
         #[command(subcommand)]
         command: mirror::Command,
+    },
+    /// See what a running gateway rolls out, and decide what becomes of it
+    Rollout {
+        #[command(subcommand)]
+        command: rollout::Command,
     },
     /// Show it: two versions of a service, a gateway in front, users, and a table to watch
     Demo {
@@ -119,7 +129,9 @@ pub(crate) fn main() -> ExitCode {
             explain::explain(&config, &headers, method, client, url, json)
         }
         Command::Diff { old, new, json } => diff::diff(&old, &new, json),
+        Command::Simulate(options) => simulate::simulate(&options),
         Command::Mirror { command } => mirror::mirror(&command),
+        Command::Rollout { command } => rollout::rollout(&command),
         Command::Demo { dir, once, json } => match demo::run(&demo::Options { dir, once, json }) {
             Ok(true) => ExitCode::SUCCESS,
             Ok(false) => ExitCode::from(FAILURE),

@@ -5,6 +5,9 @@ use std::{fs, io, net::SocketAddr, path::Path};
 /// The first line of a file that a demo wrote: such a file may be written over.
 const MARK: &str = "# The gateway of `tidegate demo`.";
 
+/// What is kept of rollouts, beside the configuration.
+const STATE: &str = "demo.db";
+
 /// Weights of the two variants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Weights {
@@ -12,8 +15,25 @@ pub(super) struct Weights {
     pub(super) canary: u32,
 }
 
-/// How the demo begins.
-pub(super) const START: Weights = Weights { stable: 90, canary: 10 };
+/// The rollout's name.
+pub(super) const ROLLOUT: &str = "shop-v2";
+
+/// What is rolled out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Release {
+    pub(super) revision: &'static str,
+    /// Seconds that each step is held.
+    pub(super) hold: u32,
+}
+
+/// Who has which share of the users.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Plan {
+    /// A person sets it.
+    Fixed(Weights),
+    /// A rollout does.
+    Rollout(Release),
+}
 
 /// Where the three versions are.
 #[derive(Debug, Clone, Copy)]
@@ -24,8 +44,11 @@ pub(super) struct Versions {
 }
 
 /// The configuration's text.
-pub(super) fn text(versions: Versions, weights: Weights) -> String {
-    let Weights { stable, canary } = weights;
+pub(super) fn text(versions: Versions, plan: Plan) -> String {
+    let (Weights { stable, canary }, rollouts) = match plan {
+        Plan::Fixed(weights) => (weights, String::new()),
+        Plan::Rollout(release) => (Weights { stable: 100, canary: 0 }, rollouts(release)),
+    };
     let Versions { v1, v2, v3 } = versions;
     format!(
         "{MARK} Save a change and it is in force within a second.
@@ -34,6 +57,7 @@ listeners:
 admin: {{ address: \"127.0.0.1:0\" }}
 runtime: {{ drain_timeout: 2s }}
 access_log: {{ path: access.log, format: json, sample: 1% }}
+state: {{ path: {STATE} }}           # what rollouts have seen and decided
 
 upstreams:
   - {{ name: v1, endpoints: [\"{v1}\"] }}
@@ -54,7 +78,37 @@ routes:
         upstream: v3
         percent: 25
         compare: {{ ignore: [$.version], noise_upstream: v1 }}
+      - name: rehearsal              # v2 too, in the dark step of a rollout
+        upstream: v2
+        percent: 0
+        compare: {{ ignore: [$.version, $.served_at, $.trace] }}
     expose_variant: true             # the answer says who gave it: x-tidegate-variant
+{rollouts}"
+    )
+}
+
+/// A rollout of v2.
+fn rollouts(Release { revision, hold }: Release) -> String {
+    format!(
+        "
+rollouts:
+  - name: {ROLLOUT}
+    route: shop                      # it owns the weights of these two variants:
+    baseline: stable
+    candidate: canary
+    revision: \"{revision}\"              # a new value starts a new run
+    steps:
+      - {{ mirror: 50%, hold: {hold}s }}      # in the dark: v2 gets copies, no user has it
+      - {{ weight: 1%, hold: {hold}s }}
+      - {{ weight: 10%, hold: {hold}s, min_requests: 50 }}
+      - {{ weight: 50%, hold: {hold}s }}
+      - {{ weight: 100%, hold: 1s }}
+    gates:
+      - {{ name: errors, metric: error_rate, worse_than_baseline: 10% }}
+      - {{ name: error-ceiling, metric: error_rate, max: 2% }}
+      - {{ name: slow, metric: latency, over: 100ms, worse_than_baseline: 50% }}
+      - {{ name: diffs, metric: mismatch_rate, max: 1% }}
+    alpha: 1%                        # how often a good version may be taken away
 "
     )
 }
@@ -66,17 +120,32 @@ pub(super) fn save(path: &Path, text: &str) -> io::Result<()> {
     fs::rename(&beside, path)
 }
 
-/// Fails if `path` holds something that no demo wrote.
-pub(super) fn may_write(path: &Path) -> io::Result<()> {
+/// Makes room for the configuration at `path`: an earlier demo's rollouts are forgotten, or this
+/// one's would be over before they begin.
+///
+/// # Errors
+/// When there is something that no demo wrote.
+pub(super) fn make_room(path: &Path) -> io::Result<()> {
+    let state = path.with_file_name(STATE);
+    let foreign = |path: &Path| {
+        let why = format!("{} exists and is not of a demo: name another directory", path.display());
+        Err(io::Error::new(io::ErrorKind::AlreadyExists, why))
+    };
     match fs::read_to_string(path) {
-        Ok(text) if text.starts_with(MARK) => Ok(()),
-        Ok(_) => {
-            let shown = path.display();
-            let why = format!("{shown} exists and is not of a demo: name another directory");
-            Err(io::Error::new(io::ErrorKind::AlreadyExists, why))
+        Ok(text) if text.starts_with(MARK) => {
+            // SQLite keeps two files beside its own.
+            for suffix in ["", "-wal", "-shm"] {
+                match fs::remove_file(path.with_file_name(format!("{STATE}{suffix}"))) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                    _ => {}
+                }
+            }
+            Ok(())
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(error),
+        Ok(_) => foreign(path),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Err(_) if state.exists() => foreign(&state),
+        Err(_) => Ok(()),
     }
 }
 
@@ -94,22 +163,33 @@ pub(super) fn position(text: &str, what: &str) -> Option<(u64, u64)> {
 mod tests {
     use super::*;
 
-    fn example(weights: Weights) -> String {
+    const PLANS: [Plan; 3] = [
+        Plan::Fixed(Weights { stable: 90, canary: 10 }),
+        Plan::Fixed(Weights { stable: 50, canary: 50 }),
+        Plan::Rollout(Release { revision: "2.0", hold: 2 }),
+    ];
+
+    fn example(plan: Plan) -> String {
         let at = |port| ([127, 0, 0, 1], port).into();
-        text(Versions { v1: at(9001), v2: at(9002), v3: at(9003) }, weights)
+        text(Versions { v1: at(9001), v2: at(9002), v3: at(9003) }, plan)
     }
 
     #[test]
     fn the_configuration_has_no_errors_and_no_warnings() -> io::Result<()> {
         let dir = tempfile::tempdir()?;
         let path = dir.path().join("gateway.yaml");
-        for weights in [START, Weights { stable: 50, canary: 0 }] {
-            save(&path, &example(weights))?;
+        for plan in PLANS {
+            save(&path, &example(plan))?;
             let loaded = tidegate_config::load(&path, None)
                 .map_err(|failure| io::Error::other(failure.render(false)))?;
             assert_eq!(loaded.warnings, []);
             let found = &loaded.plan.routes[0].variants;
-            assert_eq!([found[0].weight, found[1].weight], [weights.stable, weights.canary]);
+            let (weights, rollouts) = match plan {
+                Plan::Fixed(Weights { stable, canary }) => ([stable, canary], 0),
+                Plan::Rollout(_) => ([100, 0], 1),
+            };
+            assert_eq!([found[0].weight, found[1].weight], weights);
+            assert_eq!(loaded.plan.rollouts.len(), rollouts);
         }
         Ok(())
     }
@@ -122,14 +202,17 @@ mod tests {
     }
 
     #[test]
-    fn only_the_file_of_a_demo_is_written_over() -> io::Result<()> {
+    fn only_the_files_of_a_demo_are_written_over() -> io::Result<()> {
         let dir = tempfile::tempdir()?;
-        let path = dir.path().join("gateway.yaml");
-        may_write(&path)?;
-        save(&path, &example(START))?;
-        may_write(&path)?;
+        let (path, state) = (dir.path().join("gateway.yaml"), dir.path().join(STATE));
+        make_room(&path)?;
+        fs::write(&state, "")?;
+        assert!(make_room(&path).is_err(), "the state of something else");
+        save(&path, &example(PLANS[0]))?;
+        make_room(&path)?;
+        assert!(!state.exists());
         save(&path, "listeners: []\n")?;
-        assert!(may_write(&path).is_err());
+        assert!(make_room(&path).is_err());
         Ok(())
     }
 }

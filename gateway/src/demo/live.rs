@@ -4,10 +4,10 @@ use super::{
     config::START,
     load::{RATE, USERS},
     observer::Observer,
-    screen::{Paint, Screen},
     stage::Stage,
     table,
 };
+use crate::screen::{Paint, Screen};
 use std::{
     io::{self, Write as _},
     time::{Duration, Instant},

@@ -13,7 +13,6 @@ mod load;
 mod observer;
 mod record;
 mod report;
-mod screen;
 mod service;
 mod stage;
 mod stats;

@@ -1,6 +1,7 @@
 //! The report of the unattended story: a checklist for people, JSON for programs.
 
-use super::{load, record::Totals, screen::Paint, stats::thousands};
+use super::{load, record::Totals, stats::thousands};
+use crate::screen::Paint;
 use serde::Serialize;
 use std::{
     io::{self, Write as _},

@@ -3,9 +3,9 @@
 use super::{
     admin::{Diffs, Field},
     record::Totals,
-    screen::Paint,
     stats::{age, percent, short, thousands},
 };
+use crate::screen::Paint;
 use std::time::Duration;
 
 /// How many errors of a refused edit are shown.

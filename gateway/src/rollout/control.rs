@@ -4,8 +4,9 @@ use super::{Door, LiveEdge};
 use crate::serving::Serving;
 use std::{path::PathBuf, sync::Arc, time::Duration};
 use tidegate_config::Store;
-use tidegate_controller::{Announced, Handle};
-use tokio::sync::broadcast;
+use tidegate_controller::{Announced, Board, Handle, Refusal, Shown};
+use tidegate_judge::Verb;
+use tokio::sync::{broadcast, oneshot};
 
 /// Decisions that a slow listener may be behind.
 const EVENTS: usize = 256;
@@ -16,7 +17,7 @@ const LAST_WORDS: Duration = Duration::from_secs(3);
 /// Commands go in, what there is to see and what was decided come out.
 #[derive(Debug, Clone)]
 pub(crate) struct Control {
-    pub(crate) handle: Handle,
+    handle: Handle,
     /// Each decision, once it is durable.
     pub(crate) events: broadcast::Sender<Announced>,
     /// The file that keeps the state, of the configuration at the start.
@@ -43,8 +44,43 @@ impl Control {
         Ok(Self { handle, events, state })
     }
 
+    /// All rollouts, at one moment.
+    pub(crate) fn board(&self) -> Arc<Board> {
+        self.handle.board()
+    }
+
+    /// Does what `actor` asks for; the board shows it afterwards.
+    ///
+    /// # Errors
+    /// Why it was not done.
+    pub(crate) async fn act(&self, rollout: &str, verb: Verb, actor: &str) -> Result<(), Refusal> {
+        let (reply, answer) = oneshot::channel();
+        self.handle.act(rollout, verb, actor, move |done| {
+            // Whoever asked may be gone.
+            let _ = reply.send(done);
+        });
+        answer.await.unwrap_or(Err(Refusal::Busy))
+    }
+
+    /// Stops everything from advancing, or lets it; the board shows it afterwards.
+    ///
+    /// # Errors
+    /// Why it was not done.
+    pub(crate) async fn freeze(&self, freeze: bool, actor: &str) -> Result<(), Refusal> {
+        let (reply, answer) = oneshot::channel();
+        self.handle.freeze(freeze, actor, move |done| {
+            let _ = reply.send(done);
+        });
+        answer.await.unwrap_or(Err(Refusal::Busy))
+    }
+
     /// Ends the controller: what it knows is written, and another process may have its state.
     pub(crate) fn stop(&self) {
         self.handle.stop(LAST_WORDS);
     }
+}
+
+/// The rollout of this name.
+pub(crate) fn find<'a>(board: &'a Board, name: &str) -> Option<&'a Shown> {
+    board.rollouts.iter().find(|shown| shown.report.rollout == name)
 }

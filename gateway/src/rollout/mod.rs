@@ -22,7 +22,7 @@ pub(crate) mod testing;
 
 pub(crate) use boot::restored;
 pub(crate) use carry::{HeldShift, carry};
-pub(crate) use control::Control;
+pub(crate) use control::{Control, find};
 pub(crate) use door::Door;
 pub(crate) use edge::LiveEdge;
 pub(crate) use lane::{Ended, Lane, RouteLane, Side};

@@ -181,3 +181,25 @@ fn what_is_not_configured_gets_nothing() {
         0s ann promoted 1/3 1% -> 100%: ann asked for `promote --full`
         ");
 }
+
+#[test]
+fn a_revision_that_was_rolled_back_does_not_come_back_by_another_one() {
+    let plan = shop();
+    let mut story = Story::begin(&plan);
+    story.ticks(4, &users(10, [990, 1], [10, 9]));
+    let mut other = plan.clone();
+    other.revision = "2".to_owned();
+    story.replan(&other);
+    story.replan(&plan);
+    story.ask(Verb::Retry).expect("a person may");
+    story.is(
+        "
+        0s configuration started 1/3 0% -> 1%: revision 1 begins
+        10s controller rolled_back 1/3 1% -> 0%: `errors` is bad: 9 of 10 (90.0%), baseline 1 of 990 (0.10%), evidence 9.0e12 of 200
+        40s configuration started 1/3 0% -> 1%: revision 2 begins
+        40s configuration aborted 1/3 1% -> 0%: revision 1 takes its place
+        40s configuration aborted 1/3 0% -> 0%: revision 1 was rolled back before: `retry` to try it again
+        40s ann started 1/3 0% -> 1%: ann asked for `retry`
+        ",
+    );
+}

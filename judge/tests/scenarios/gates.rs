@@ -80,14 +80,14 @@ fn a_breach_takes_the_place_of_a_persons_pause_and_of_a_broken_source() {
     story.ask(Verb::Pause).expect("it goes on");
     let broken = Answer::Broken("connection refused".to_owned());
     let readings = vec![Reading { gate: "load".to_owned(), answer: broken }];
-    story.ticks(2, &Tick { readings, ..users(10, [990, 1], [10, 0]) });
+    story.ticks(3, &Tick { readings, ..users(10, [990, 1], [10, 0]) });
     story.ticks(3, &users(10, [990, 1], [10, 5]));
     story.is(
         "
         0s configuration started 1/3 0% -> 1%: revision 1 begins
         0s ann paused 1/3 1% -> 1%: ann asked for `pause`
-        10s controller paused 1/3 1% -> 1%: the source of `load` is broken: connection refused
-        30s controller paused 1/3 1% -> 1%: `errors` is bad: 5 of 30 (16.7%), baseline 3 of 2970 (0.10%), evidence 632922 of 200
+        30s controller paused 1/3 1% -> 1%: the source of `load` is broken: connection refused
+        40s controller paused 1/3 1% -> 1%: `errors` is bad: 5 of 40 (12.5%), baseline 4 of 3960 (0.10%), evidence 387629 of 200
         ",
     );
 }

@@ -87,7 +87,7 @@ fn a_broken_source_holds_pauses_or_rolls_back() {
     paused.ticks(5, &says(Answer::Value(0.5)));
     paused.is("
         0s configuration started 1/1 0% -> 10%: revision 1 begins
-        20s controller paused 1/1 10% -> 10%: the source of `load` is broken: connection refused
+        40s controller paused 1/1 10% -> 10%: the source of `load` is broken: connection refused
         100s waits for: paused: the source of `load` is broken; 50 s more; `load`: source broken
         190s ann resumed 1/1 10% -> 10%: ann asked for `resume`
         240s controller promoted 1/1 10% -> 100%: held for 60 s with 2400 requests, no gate is bad
@@ -95,7 +95,7 @@ fn a_broken_source_holds_pauses_or_rolls_back() {
 
     story(OnSourceBroken::Rollback).is("
         0s configuration started 1/1 0% -> 10%: revision 1 begins
-        20s controller rolled_back 1/1 10% -> 0%: the source of `load` is broken: connection refused
+        40s controller rolled_back 1/1 10% -> 0%: the source of `load` is broken: connection refused
         100s waits for: nothing
         ");
 }
@@ -106,14 +106,14 @@ fn of_two_broken_sources_the_graver_decides() {
     let other = query(Bound::Max(1.0), 1, OnSourceBroken::Rollback);
     plan.gates.push(tidegate_judge::Gate { name: "other".to_owned(), ..other });
     let mut story = Story::begin(&plan);
-    story.ticks(2, &broken());
+    story.ticks(4, &broken());
     let answer = Answer::Broken("404".to_owned());
     let readings = vec![Reading { gate: "other".to_owned(), answer }];
-    story.ticks(1, &Tick { readings, ..users(10, [900, 0], [100, 0]) });
+    story.ticks(3, &Tick { readings, ..users(10, [900, 0], [100, 0]) });
     story.is("
         0s configuration started 1/1 0% -> 10%: revision 1 begins
-        10s controller paused 1/1 10% -> 10%: the source of `load` is broken: connection refused
-        30s controller rolled_back 1/1 10% -> 0%: the source of `other` is broken: 404
+        30s controller paused 1/1 10% -> 10%: the source of `load` is broken: connection refused
+        70s controller rolled_back 1/1 10% -> 0%: the source of `other` is broken: 404
         ");
 }
 

@@ -15,6 +15,8 @@ pub(crate) struct Ledger {
     pub(crate) plan: Plan,
     pub(crate) step: Step,
     pub(crate) held: Duration,
+    /// Time since the candidate's last request.
+    quiet: Duration,
     pub(crate) requests: u64,
     pub(crate) paused: bool,
     /// The gate that it is paused for.
@@ -44,6 +46,7 @@ impl Ledger {
             plan: plan.clone(),
             step: plan.steps[0],
             held: Duration::ZERO,
+            quiet: Duration::ZERO,
             requests: 0,
             paused: false,
             stopped_by: None,
@@ -63,7 +66,12 @@ impl Ledger {
         }
         // What is bad is known.
         let known = |gate: &GateLedger| decisions.iter().any(|made| is_bad(made, &gate.gate));
-        let blind = self.gates.iter().any(|gate| gate.is_blind() && !known(gate));
+        self.quiet = match arms.candidate.requests {
+            0 => self.quiet + tick.elapsed,
+            _ => Duration::ZERO,
+        };
+        let unseen = self.requests == 0 || self.quiet > SILENCE;
+        let blind = unseen || self.gates.iter().any(|gate| gate.is_blind() && !known(gate));
         if !self.paused && !blind {
             self.held += tick.elapsed;
         }
@@ -73,7 +81,12 @@ impl Ledger {
     pub(crate) fn decided(&mut self, decision: &Decision, plan: &Plan) {
         match decision.action {
             Action::Started => *self = Ledger::start(plan),
-            Action::Advanced => self.enter(plan, decision.step - 1),
+            Action::Advanced => {
+                if decision.actor != "controller" {
+                    self.forgive(decision);
+                }
+                self.enter(plan, decision.step - 1);
+            }
             Action::Paused => {
                 self.paused = true;
                 let bad = self.gates.iter().find(|gate| is_bad(decision, &gate.gate));
@@ -81,19 +94,23 @@ impl Ledger {
             }
             Action::Resumed => {
                 self.paused = false;
-                self.overruled();
-                let stopped_by = self.stopped_by.take();
-                for gate in &mut self.gates {
-                    if is_bad(decision, &gate.gate) || stopped_by.as_ref() == Some(&gate.gate.name)
-                    {
-                        *gate = GateLedger::new(&gate.gate);
-                    }
-                }
-                if self.is_over_budget() {
-                    self.forgiven = self.failed;
-                }
+                self.forgive(decision);
             }
             _ => {}
+        }
+    }
+
+    /// A person saw what was bad and goes on.
+    fn forgive(&mut self, decision: &Decision) {
+        self.overruled();
+        let stopped_by = self.stopped_by.take();
+        for gate in &mut self.gates {
+            if is_bad(decision, &gate.gate) || stopped_by.as_ref() == Some(&gate.gate.name) {
+                *gate = GateLedger::new(&gate.gate);
+            }
+        }
+        if self.is_over_budget() {
+            self.forgiven = self.failed;
         }
     }
 
@@ -116,6 +133,7 @@ impl Ledger {
         self.plan = plan.clone();
         self.step = plan.steps[position];
         self.held = Duration::ZERO;
+        self.quiet = Duration::ZERO;
         self.requests = 0;
         self.paused = false;
         self.stopped_by = None;

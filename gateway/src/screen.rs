@@ -11,40 +11,40 @@ const USUAL_SIZE: (usize, usize) = (80, 24);
 
 /// Colours text, or does not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Paint {
+pub(crate) struct Paint {
     color: bool,
 }
 
 impl Paint {
     /// Colour is for terminals whose owner did not refuse it (no-color.org).
-    pub(super) fn for_stdout() -> Self {
+    pub(crate) fn for_stdout() -> Self {
         let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         Self { color: io::stdout().is_terminal() && !refused }
     }
 
     /// Never any colour.
     #[cfg(test)]
-    pub(super) fn plain() -> Self {
+    pub(crate) fn plain() -> Self {
         Self { color: false }
     }
 
-    pub(super) fn bold(self, text: &str) -> String {
+    pub(crate) fn bold(self, text: &str) -> String {
         self.paint("1", text)
     }
 
-    pub(super) fn dim(self, text: &str) -> String {
+    pub(crate) fn dim(self, text: &str) -> String {
         self.paint("2", text)
     }
 
-    pub(super) fn red(self, text: &str) -> String {
+    pub(crate) fn red(self, text: &str) -> String {
         self.paint("31", text)
     }
 
-    pub(super) fn green(self, text: &str) -> String {
+    pub(crate) fn green(self, text: &str) -> String {
         self.paint("32", text)
     }
 
-    pub(super) fn yellow(self, text: &str) -> String {
+    pub(crate) fn yellow(self, text: &str) -> String {
         self.paint("33", text)
     }
 
@@ -55,14 +55,14 @@ impl Paint {
 
 /// A terminal that was taken over; dropping this gives it back.
 #[derive(Debug)]
-pub(super) struct Screen(());
+pub(crate) struct Screen(());
 
 impl Screen {
     /// Takes standard output's terminal over; `None` if it has none.
     ///
     /// # Errors
     /// When it cannot be written to.
-    pub(super) fn take() -> io::Result<Option<Self>> {
+    pub(crate) fn take() -> io::Result<Option<Self>> {
         if !io::stdout().is_terminal() || std::env::var_os("TERM").is_some_and(|t| t == "dumb") {
             return Ok(None);
         }
@@ -75,7 +75,7 @@ impl Screen {
     ///
     /// # Errors
     /// When the terminal is gone.
-    pub(super) fn draw(&self, lines: &[String]) -> io::Result<()> {
+    pub(crate) fn draw(&self, lines: &[String]) -> io::Result<()> {
         let size = terminal_size::terminal_size();
         let size = size.map(|(width, height)| (usize::from(width.0), usize::from(height.0)));
         write(&frame(lines, size.unwrap_or(USUAL_SIZE)))
@@ -109,7 +109,7 @@ fn frame(lines: &[String], (width, height): (usize, usize)) -> String {
 }
 
 /// Characters that take a place: all but colours.
-fn visible_width(line: &str) -> usize {
+pub(crate) fn visible_width(line: &str) -> usize {
     let (mut width, mut colour) = (0, false);
     for c in line.chars() {
         match (colour, c) {

@@ -3,17 +3,13 @@
 //! ```text
 //! Edge::take ─> judge::step ─> journal ─> Edge::set ─> announce
 //! ```
-//!
-//! What gives the candidate more users is durable before it is in force, and is not done while it
-//! cannot be. What takes it away is in force within moments whatever the disk does: if it cannot be
-//! made durable it is in force all the same, tried again until it is, and announced only then. So
-//! no decision is announced and then forgotten, and a full disk protects nobody's bad version.
 
 use crate::{
     board::{Announced, Board, Current, Freeze, Shown},
-    command::{Command, Refusal, Reply},
+    command::Command,
     edge::{Edge, Wanted},
-    keeper::{Commit, Keeper, Unkept},
+    keeper::Keeper,
+    settle::{Late, Pending},
     source::{Answered, Source, questions},
 };
 use std::{
@@ -21,16 +17,16 @@ use std::{
     sync::mpsc::{Receiver, RecvTimeoutError},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
-use tidegate_judge::{Action, Decision, Freedom, Reading, Run, Tick, Time, Verb, step};
+use tidegate_judge::{Freedom, Reading, Run, Tick, Time, step};
 
 /// How often is looked. Evidence waits for at most this, and the rest of a second is for the disk.
 const TICK: Duration = Duration::from_millis(200);
 
-/// How long taking a candidate away waits for the disk.
-const PATIENCE: Duration = Duration::from_millis(300);
+/// How long a decision waits for the disk. Whatever takes longer is followed up later.
+pub(crate) const PATIENCE: Duration = Duration::from_millis(300);
 
-/// How long everything else does.
-const LONG_PATIENCE: Duration = Duration::from_secs(2);
+/// How long nothing advances after something could not be kept.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// How often evidence is saved between decisions.
 const CHECKPOINT: Duration = Duration::from_secs(1);
@@ -40,9 +36,6 @@ const LONGEST_TICK: Duration = Duration::from_secs(2);
 
 /// How long the disk has when the gateway ends.
 const LAST_WORDS: Duration = Duration::from_secs(2);
-
-/// Decisions in force that may wait to be durable.
-const MAX_PENDING: usize = 256;
 
 /// Who hears of decisions once they are durable.
 pub type Announce = Box<dyn Fn(&Announced) + Send>;
@@ -61,6 +54,8 @@ pub(crate) struct Controller<E> {
     pub(crate) pending: VecDeque<Pending>,
     /// Asked for, and neither kept nor refused by a disk that hangs.
     pub(crate) late: Option<Late>,
+    /// When something could not be kept last, and why.
+    pub(crate) refused: Option<(Instant, String)>,
     /// A change of the configuration could not be followed yet.
     pub(crate) unsettled: bool,
     pub(crate) checkpointed: Instant,
@@ -73,20 +68,6 @@ pub(crate) struct Tracked {
     /// What was counted since the last checkpoint.
     pub(crate) recorded: Tick,
     pub(crate) changed: bool,
-}
-
-/// Decisions that are in force, and the record of them that is not written yet.
-pub(crate) struct Pending {
-    commit: Commit,
-    decisions: Vec<Decision>,
-}
-
-/// A decision that gives the candidate more users, on its way to a disk that hangs. It may be
-/// written at any time, so it stands once it is, unless something else happened meanwhile.
-pub(crate) struct Late {
-    pending: Pending,
-    before: (u32, usize, tidegate_judge::State),
-    next: Run,
 }
 
 impl<E: Edge> Controller<E> {
@@ -138,7 +119,7 @@ impl<E: Edge> Controller<E> {
         }
         self.flush();
         self.catch_up();
-        if self.unsettled && self.keeper.is_open() && self.pending.is_empty() {
+        if self.unsettled && self.freedom() == Freedom::Free {
             self.reconcile();
         }
         let elapsed = self.looked.elapsed().min(LONGEST_TICK);
@@ -184,138 +165,9 @@ impl<E: Edge> Controller<E> {
         let free = self.freeze.is_none()
             && self.pending.is_empty()
             && self.late.is_none()
+            && self.refused.as_ref().is_none_or(|(at, _)| at.elapsed() >= PAUSE)
             && self.keeper.is_open();
         if free { Freedom::Free } else { Freedom::Frozen }
-    }
-
-    /// Makes `next` the state of the rollout: durable, in force, announced. `Ok(false)` when it is
-    /// in force and not durable yet.
-    ///
-    /// # Errors
-    /// When it was not made durable and may not be in force without; nothing has changed.
-    pub(crate) fn settle(
-        &mut self,
-        name: &str,
-        next: Run,
-        mut decisions: Vec<Decision>,
-    ) -> Result<bool, Unkept> {
-        let generation = self.edge.generation();
-        for decision in &mut decisions {
-            decision.generation = Some(generation);
-        }
-        let before = self.runs.get(name).map(|tracked| tracked.run.setting());
-        // What waits to be saved is older than what is committed now, and must not come after it.
-        self.keeper.checkpoint();
-        let raises = before.map_or(next.setting().weight, |before| before.weight)
-            < next.setting().weight
-            || next.number() != self.runs.get(name).map_or(0, |tracked| tracked.run.number());
-        let commit = Commit::new(
-            &next,
-            &decisions,
-            self.webhooks(name),
-            self.freeze.as_ref(),
-            self.edge.keep(),
-        );
-        let patience = if raises { LONG_PATIENCE } else { PATIENCE };
-        let in_order = self.pending.is_empty() && !(raises && self.late.is_some());
-        let kept = match in_order {
-            true => self.keeper.commit(&commit, patience),
-            false => Err(Unkept::behind()),
-        };
-        if let (Err(error), true) = (&kept, raises || self.pending.len() >= MAX_PENDING) {
-            tracing::error!(rollout = name, %error, "a decision could not be kept, so it was not made");
-            if error.is_slow() {
-                let before = self.runs.get(name).map(|tracked| stage(&tracked.run));
-                let pending = Pending { commit, decisions };
-                self.late = Some(Late { pending, before: before.unwrap_or(NO_STAGE), next });
-            }
-            return Err(error.clone());
-        }
-        self.adopt(name, next);
-        self.put_in_force();
-        for decision in &decisions {
-            tell(decision);
-        }
-        match kept {
-            Ok(ids) => {
-                self.tell_all(&ids, decisions);
-                Ok(true)
-            }
-            Err(error) => {
-                tracing::error!(rollout = name, %error, "in force, but not durable yet");
-                self.pending.push_back(Pending { commit, decisions });
-                Ok(false)
-            }
-        }
-    }
-
-    fn adopt(&mut self, name: &str, run: Run) {
-        let Some(tracked) = self.runs.get_mut(name) else {
-            let tracked = Tracked { run, recorded: Tick::default(), changed: true };
-            self.runs.insert(name.to_owned(), tracked);
-            return;
-        };
-        if stage(&tracked.run) != stage(&run) {
-            // What was counted belongs to the step that it was counted in.
-            self.keeper.record(&tracked.run, &std::mem::take(&mut tracked.recorded), now());
-        }
-        tracked.run = run;
-        tracked.changed = true;
-    }
-
-    /// What follows from the runs is what requests meet.
-    pub(crate) fn put_in_force(&mut self) {
-        let settings = self.wanted.iter().filter_map(|wanted| {
-            let name = wanted.plan.name.as_str();
-            let run = &self.runs.get(name)?.run;
-            let (plan, known) = (&wanted.plan, run.plan());
-            let same = plan.route == known.route
-                && plan.baseline == known.baseline
-                && plan.candidate == known.candidate;
-            // A run of other variants says nothing about these.
-            let setting = run.setting();
-            Some((name, if same { setting } else { tidegate_judge::Setting::NOTHING }))
-        });
-        let settings: Vec<_> = settings.collect();
-        self.edge.set(&settings);
-    }
-
-    /// Writes what is in force and not durable yet.
-    fn flush(&mut self) {
-        while let Some(pending) = self.pending.front() {
-            let Ok(ids) = self.keeper.commit(&pending.commit, PATIENCE) else { return };
-            let Some(pending) = self.pending.pop_front() else { return };
-            tracing::info!(rollout = pending.commit.rollout(), "durable now");
-            self.tell_all(&ids, pending.decisions);
-        }
-    }
-
-    /// Follows a decision that the disk has taken after all.
-    fn catch_up(&mut self) {
-        let Some(late) = self.late.take() else { return };
-        let name = late.next.plan().name.clone();
-        match self.keeper.commit(&late.pending.commit, PATIENCE) {
-            Err(error) if error.is_slow() => self.late = Some(late),
-            Err(_) => {}
-            Ok(ids) => {
-                let now = self.runs.get(&name).map_or(NO_STAGE, |tracked| stage(&tracked.run));
-                if now == late.before {
-                    self.adopt(&name, late.next);
-                    self.put_in_force();
-                    late.pending.decisions.iter().for_each(tell);
-                    self.tell_all(&ids, late.pending.decisions);
-                } else if let Some(tracked) = self.runs.get_mut(&name) {
-                    // What came after it is what stands, on the disk too.
-                    tracked.changed = true;
-                }
-            }
-        }
-    }
-
-    fn tell_all(&self, ids: &[i64], decisions: Vec<Decision>) {
-        for (id, decision) in ids.iter().zip(decisions) {
-            (self.announce)(&Announced { id: *id, decision });
-        }
     }
 
     /// Saves the evidence.
@@ -330,76 +182,7 @@ impl<E: Edge> Controller<E> {
         self.keeper.checkpoint();
     }
 
-    fn webhooks(&self, name: &str) -> Vec<crate::edge::Webhook> {
-        let wanted = self.wanted.iter().find(|wanted| wanted.plan.name == name);
-        wanted.map(|wanted| wanted.webhooks.clone()).unwrap_or_default()
-    }
-
-    pub(crate) fn obey(&mut self, command: Command) {
-        match command {
-            Command::Act { rollout, verb, actor, reply } => {
-                let answer = self.act(&rollout, verb, &actor);
-                self.show();
-                reply(answer);
-            }
-            Command::Freeze { freeze, actor, reply } => {
-                let answer = self.set_freeze(freeze, &actor);
-                self.show();
-                reply(answer);
-            }
-            Command::Stop(_) => {}
-        }
-    }
-
-    fn act(&mut self, name: &str, verb: Verb, actor: &str) -> Reply {
-        let is_wanted = self.wanted.iter().any(|wanted| wanted.plan.name == name);
-        let Some(tracked) = self.runs.get(name).filter(|_| is_wanted) else {
-            let names = self.wanted.iter().map(|wanted| wanted.plan.name.clone()).collect();
-            return Err(match (is_wanted, &self.keeper.error(), &self.freeze) {
-                (false, ..) => Refusal::Unknown { rollout: name.to_owned(), known: names },
-                (true, Some(error), _) => Refusal::Unkept(error.clone()),
-                (true, None, _) => Refusal::NotStarted(name.to_owned()),
-            });
-        };
-        let frozen = self.freeze.is_some();
-        let freedom = if frozen { Freedom::Frozen } else { Freedom::Free };
-        let (next, decision) = tracked.run.act(verb, actor, freedom, now())?;
-        match self.settle(name, next, vec![decision]) {
-            Ok(_) => Ok(()),
-            Err(error) => Err(Refusal::Unkept(error.to_string())),
-        }
-    }
-
-    fn set_freeze(&mut self, freeze: bool, actor: &str) -> Reply {
-        if freeze == self.freeze.is_some() {
-            return Err(Refusal::Freeze { frozen: freeze });
-        }
-        let next = freeze.then(|| Freeze { by: actor.to_owned(), at: now() });
-        self.keeper
-            .set_freeze(next.as_ref(), LONG_PATIENCE)
-            .map_err(|e| Refusal::Unkept(e.to_string()))?;
-        self.freeze = next;
-        let (action, what) = match freeze {
-            true => (Action::Frozen, "stopped all rollouts from advancing"),
-            false => (Action::Thawed, "let all rollouts go on"),
-        };
-        tracing::info!(actor, "{actor} {what}");
-        let why = format!("{actor} {what}");
-        for wanted in self.wanted.clone() {
-            let name = wanted.plan.name.as_str();
-            let Some(tracked) = self.runs.get(name) else { continue };
-            let (run, decision) =
-                (tracked.run.clone(), tracked.run.note(action, actor, why.clone(), now()));
-            let _ = self.settle(name, run, vec![decision]);
-        }
-        if !freeze {
-            // What came meanwhile may begin.
-            self.reconcile();
-        }
-        Ok(())
-    }
-
-    fn show(&self) {
+    pub(crate) fn show(&self) {
         let freedom = match self.freeze {
             Some(_) => Freedom::Frozen,
             None => Freedom::Free,
@@ -415,27 +198,6 @@ impl<E: Edge> Controller<E> {
             undurable: self.pending.len(),
             webhooks: self.keeper.webhooks(),
         });
-    }
-}
-
-/// Where a run is.
-fn stage(run: &Run) -> (u32, usize, tidegate_judge::State) {
-    (run.number(), run.position(), run.state())
-}
-
-/// There is no run.
-const NO_STAGE: (u32, usize, tidegate_judge::State) = (0, 0, tidegate_judge::State::Aborted);
-
-/// One line in the log for each decision.
-fn tell(decision: &Decision) {
-    let Decision { rollout, revision, actor, action, why, step, steps, weight, .. } = decision;
-    let (action, step) = (action.name(), format!("{step} of {steps}"));
-    let weight = weight.to_string();
-    match decision.action {
-        Action::RolledBack | Action::FalseAlarm => {
-            tracing::warn!(rollout, revision, actor, action, step, weight, "{why}");
-        }
-        _ => tracing::info!(rollout, revision, actor, action, step, weight, "{why}"),
     }
 }
 

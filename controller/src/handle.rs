@@ -47,6 +47,7 @@ impl Handle {
             freeze: None,
             pending: VecDeque::new(),
             late: None,
+            refused: None,
             unsettled: false,
             checkpointed: Instant::now(),
             looked: Instant::now(),

@@ -14,7 +14,15 @@ use std::{
 
 /// The lock, for as long as it is not dropped. It ends with the process, however that ends.
 #[derive(Debug)]
-pub(super) struct Ownership(#[expect(dead_code, reason = "holds the lock")] File);
+pub(super) struct Ownership(File);
+
+impl Drop for Ownership {
+    fn drop(&mut self) {
+        // Closing it would do, but for a child that has been forked and has not begun its program
+        // yet: the descriptor that it inherited holds the lock as well.
+        let _ = flock(&self.0, FlockOperation::Unlock);
+    }
+}
 
 impl Ownership {
     pub(super) fn take(journal: &Path) -> Result<Self, JournalError> {

@@ -1,0 +1,77 @@
+//! What people ask for.
+
+use crate::{
+    board::Freeze,
+    command::{Command, Refusal, Reply},
+    controller::{Controller, PATIENCE, now},
+    edge::Edge,
+};
+use tidegate_judge::{Action, Freedom, Verb};
+
+impl<E: Edge> Controller<E> {
+    pub(crate) fn obey(&mut self, command: Command) {
+        match command {
+            Command::Act { rollout, verb, actor, reply } => {
+                let answer = self.act(&rollout, verb, &actor);
+                self.show();
+                reply(answer);
+            }
+            Command::Freeze { freeze, actor, reply } => {
+                let answer = self.set_freeze(freeze, &actor);
+                self.show();
+                reply(answer);
+            }
+            Command::Stop(_) => {}
+        }
+    }
+
+    fn act(&mut self, name: &str, verb: Verb, actor: &str) -> Reply {
+        let is_wanted = self.wanted.iter().any(|wanted| wanted.plan.name == name);
+        let Some(tracked) = self.runs.get(name).filter(|_| is_wanted) else {
+            let names = self.wanted.iter().map(|wanted| wanted.plan.name.clone()).collect();
+            return Err(match (is_wanted, &self.keeper.error(), &self.freeze) {
+                (false, ..) => Refusal::Unknown { rollout: name.to_owned(), known: names },
+                (true, Some(error), _) => Refusal::Unkept(error.clone()),
+                (true, None, _) => Refusal::NotStarted(name.to_owned()),
+            });
+        };
+        let frozen = self.freeze.is_some();
+        let freedom = if frozen { Freedom::Frozen } else { Freedom::Free };
+        let (next, decision) = tracked.run.act(verb, actor, freedom, now())?;
+        match self.settle(name, next, vec![decision]) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(Refusal::Unkept(error.to_string())),
+        }
+    }
+
+    fn set_freeze(&mut self, freeze: bool, actor: &str) -> Reply {
+        if freeze == self.freeze.is_some() {
+            return Err(Refusal::Freeze { frozen: freeze });
+        }
+        let next = freeze.then(|| Freeze { by: actor.to_owned(), at: now() });
+        let kept = self.keeper.set_freeze(next.as_ref(), PATIENCE);
+        // To stop is safe in any case.
+        if freeze || kept.is_ok() {
+            self.freeze = next;
+        }
+        kept.map_err(|error| Refusal::Unkept(error.to_string()))?;
+        let (action, what) = match freeze {
+            true => (Action::Frozen, "stopped all rollouts from advancing"),
+            false => (Action::Thawed, "let all rollouts go on"),
+        };
+        tracing::info!(actor, "{actor} {what}");
+        let why = format!("{actor} {what}");
+        for wanted in self.wanted.clone() {
+            let name = wanted.plan.name.as_str();
+            let Some(tracked) = self.runs.get(name) else { continue };
+            let (run, decision) =
+                (tracked.run.clone(), tracked.run.note(action, actor, why.clone(), now()));
+            let _ = self.settle(name, run, vec![decision]);
+        }
+        if !freeze {
+            // What came meanwhile may begin.
+            self.reconcile();
+        }
+        Ok(())
+    }
+}

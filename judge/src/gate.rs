@@ -165,7 +165,8 @@ impl GateState {
             return self.listen(tick);
         }
         self.fed = match self.gate.measure {
-            Measure::Mismatches { .. } => tick.mirrored,
+            // Only the baseline's answers are compared with.
+            Measure::Mismatches { .. } => tick.mirrored && step.weight < Share::ALL,
             // Copies yield to all other work, so their times say little.
             Measure::Latency { .. } => !step.is_dark(),
             _ => !step.is_dark() || tick.mirrored,

@@ -252,8 +252,7 @@ fn process(old: &Plan, new: &Plan, result: &mut PlanDiff) {
     if old.admin != new.admin {
         result.restart.push("admin".to_owned());
     }
-    // The first rollout brings its file with it.
-    if old.state != new.state && old.state.is_some() && new.state.is_some() {
+    if old.state != new.state {
         result.restart.push("state".to_owned());
     }
     if old.runtime.threads != new.runtime.threads {

@@ -27,8 +27,9 @@ pub struct Plan {
     pub routes: Vec<Route>,
     /// The lookup over `routes`.
     pub table: RouteTable,
-    /// The file that keeps the state of rollouts; absent: there is nothing to keep.
-    pub state: Option<PathBuf>,
+    /// The file that keeps the state of rollouts. It is made when there are rollouts, and what they
+    /// left is still in force when there are none any more.
+    pub state: PathBuf,
     /// Plans that move weight step by step. No route and no mirror is in two of them.
     pub rollouts: Vec<Rollout>,
 }

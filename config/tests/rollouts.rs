@@ -65,7 +65,7 @@ fn held(weight: Share, mirror: Option<Share>, minutes: u64, min_requests: u64) -
 #[test]
 fn every_key_arrives() -> Outcome {
     let plan = plan(ALL)?;
-    assert_eq!(plan.state.as_deref(), Some(Path::new("var/tidegate.db")));
+    assert_eq!(plan.state, Path::new("var/tidegate.db"));
     let [Rollout { plan: shop, notify }, _] = &plan.rollouts[..] else {
         return Err("two rollouts".into());
     };
@@ -156,7 +156,7 @@ fn absent_keys_have_safe_defaults() -> Outcome {
 }
 
 #[test]
-fn the_state_is_beside_the_main_file_where_there_is_any() -> Outcome {
+fn the_state_is_beside_the_main_file() -> Outcome {
     let directory = tempfile::tempdir()?;
     let path = directory.path().join("tidegate.yaml");
     let state = |text: &str| {
@@ -165,12 +165,12 @@ fn the_state_is_beside_the_main_file_where_there_is_any() -> Outcome {
         Ok::<_, Box<dyn Error>>(state)
     };
     let without = &LEAST[..LEAST.find("rollouts:").ok_or("rollouts")?];
-    assert_eq!(state(without)?, None);
-    assert_eq!(state(LEAST)?, Some(directory.path().join("tidegate.db")));
+    assert_eq!(state(without)?, directory.path().join("tidegate.db"));
+    assert_eq!(state(LEAST)?, directory.path().join("tidegate.db"));
     let named = format!("state: {{ path: a/b.db }}\n{without}");
-    assert_eq!(state(&named)?, Some(directory.path().join("a/b.db")));
+    assert_eq!(state(&named)?, directory.path().join("a/b.db"));
     let anywhere = format!("state: {{ path: /var/x.db }}\n{LEAST}");
-    assert_eq!(state(&anywhere)?, Some("/var/x.db".into()));
+    assert_eq!(state(&anywhere)?, Path::new("/var/x.db"));
     Ok(())
 }
 
@@ -331,7 +331,7 @@ fn an_included_file_may_bring_a_rollout() -> Outcome {
     std::fs::write(directory.path().join("r/r.yaml"), part)?;
     let good = load(&path, None).map_err(|failure| failure.render(false))?;
     assert_eq!(good.plan.rollouts[0].plan.name, "r");
-    assert_eq!(good.plan.state, Some(directory.path().join("tidegate.db")));
+    assert_eq!(good.plan.state, directory.path().join("tidegate.db"));
     let secret = &good.plan.rollouts[0].notify[0].secret_file;
     assert_eq!(*secret, Some(directory.path().join("s")));
     // A bad one keeps its last good text, and so the rollout goes on.

@@ -49,6 +49,8 @@ pub(crate) struct Controller<E> {
     pub(crate) source: Box<dyn Source>,
     pub(crate) wanted: Vec<Wanted>,
     pub(crate) runs: BTreeMap<String, Tracked>,
+    /// Rollouts whose saved run cannot be read.
+    pub(crate) unreadable: Vec<String>,
     pub(crate) freeze: Option<Freeze>,
     /// In force, and not durable yet.
     pub(crate) pending: VecDeque<Pending>,
@@ -114,7 +116,7 @@ impl<E: Edge> Controller<E> {
         if changed {
             self.reconcile();
         }
-        if self.keeper.is_moved() {
+        if self.keeper.was_moved() {
             self.runs.values_mut().for_each(|tracked| tracked.changed = true);
         }
         self.flush();
@@ -180,6 +182,7 @@ impl<E: Edge> Controller<E> {
             self.keeper.save(&tracked.run, &tick, now());
         }
         self.keeper.checkpoint();
+        self.keeper.keep(self.edge.keep(), PATIENCE);
     }
 
     pub(crate) fn show(&self) {

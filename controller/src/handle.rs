@@ -44,6 +44,7 @@ impl Handle {
             source: Box::new(crate::prometheus::Pollers::new()),
             wanted: Vec::new(),
             runs: BTreeMap::new(),
+            unreadable: Vec::new(),
             freeze: None,
             pending: VecDeque::new(),
             late: None,

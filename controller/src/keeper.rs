@@ -33,6 +33,10 @@ pub(crate) struct Keeper {
     webhooks: Option<Webhooks>,
     error: Option<String>,
     try_at: Instant,
+    /// How often the file was taken away.
+    moves: u64,
+    /// What was kept last of what the edge says.
+    kept: Option<String>,
     /// To be saved with the next checkpoint.
     batch: Checkpoint,
 }
@@ -44,6 +48,8 @@ pub struct Saved {
     pub runs: Vec<Run>,
     /// Nothing advances.
     pub freeze: Option<Freeze>,
+    /// Rollouts that have a run which cannot be read.
+    pub unreadable: Vec<String>,
     /// What [`crate::Edge::keep`] said.
     pub keep: Option<String>,
 }
@@ -79,6 +85,8 @@ impl Keeper {
             webhooks: None,
             error: None,
             try_at: Instant::now(),
+            moves: 0,
+            kept: None,
             batch: Checkpoint::default(),
         }
     }
@@ -137,10 +145,14 @@ impl Keeper {
         self.error.clone().or_else(|| problem.map(|problem| problem.to_string()))
     }
 
-    /// Somebody took the file away: what was saved is to be saved again.
-    pub(crate) fn is_moved(&self) -> bool {
-        let problem = self.writer.as_ref().and_then(JournalWriter::problem);
-        matches!(problem, Some(JournalError::Moved { .. }))
+    /// Whether somebody took the file away since the last call: what was saved is to be saved again.
+    pub(crate) fn was_moved(&mut self) -> bool {
+        let moves = self.writer.as_ref().map_or(0, JournalWriter::moves);
+        let was_moved = std::mem::replace(&mut self.moves, moves) != moves;
+        if was_moved {
+            self.kept = None;
+        }
+        was_moved
     }
 
     /// Makes it durable, or says why it is not. The same commit may be tried again.
@@ -159,6 +171,20 @@ impl Keeper {
         let mut entry = Entry::new();
         entry.settings.push(freeze_setting(freeze));
         writer.commit(&entry, patience).map(drop).map_err(|error| Unkept::of(&error))
+    }
+
+    /// Keeps what [`crate::Edge::keep`] says, if that is news.
+    pub(crate) fn keep(&mut self, keep: String, patience: Duration) {
+        let Some(writer) = self.writer.as_ref().filter(|_| self.kept.as_ref() != Some(&keep))
+        else {
+            return;
+        };
+        let mut entry = Entry::new();
+        entry.settings.push((KEEP.to_owned(), Some(keep.clone())));
+        // Else it is tried again with the next checkpoint; the writer says what is wrong.
+        if writer.commit(&entry, patience).is_ok() {
+            self.kept = Some(keep);
+        }
     }
 
     /// Adds a run to the next checkpoint, and what was counted since the last.
@@ -209,7 +235,6 @@ impl Commit {
         decisions: &[Decision],
         webhooks: Vec<Webhook>,
         freeze: Option<&Freeze>,
-        keep: String,
     ) -> Self {
         let rollout = run.plan().name.clone();
         let mut entry = Entry::new();
@@ -222,7 +247,6 @@ impl Commit {
             .map(|Webhook { url, secret_file }| Recipient { url, secret_file })
             .collect();
         entry.settings.push(freeze_setting(freeze));
-        entry.settings.push((KEEP.to_owned(), Some(keep)));
         Self { rollout, entry }
     }
 
@@ -265,18 +289,22 @@ fn freeze_setting(freeze: Option<&Freeze>) -> (String, Option<String>) {
     (FREEZE.to_owned(), freeze.and_then(|freeze| serde_json::to_string(freeze).ok()))
 }
 
-/// What contents mean. A run that cannot be read is left out, so its rollout begins at the baseline.
+/// What contents mean.
 fn saved(mut contents: Contents) -> Saved {
-    let mut runs = Vec::with_capacity(contents.states.len());
-    for state in &contents.states {
-        match serde_json::from_str::<Run>(&state.state) {
-            Ok(run) if run.plan().name == state.rollout => runs.push(run),
-            Ok(_) => tracing::error!(rollout = state.rollout, "its state is another's: ignored"),
-            Err(error) => {
-                tracing::error!(rollout = state.rollout, %error, "its state cannot be read: ignored");
+    let mut saved = Saved::default();
+    for state in contents.states {
+        let why = match serde_json::from_str::<Run>(&state.state) {
+            Ok(run) if run.plan().name == state.rollout => {
+                saved.runs.push(run);
+                continue;
             }
-        }
+            Ok(run) => format!("it is of `{}`", run.plan().name),
+            Err(error) => error.to_string(),
+        };
+        tracing::error!(rollout = state.rollout, "its state cannot be read: {why}");
+        saved.unreadable.push(state.rollout);
     }
-    let freeze = contents.settings.get(FREEZE).and_then(|json| serde_json::from_str(json).ok());
-    Saved { runs, freeze, keep: contents.settings.remove(KEEP) }
+    saved.freeze = contents.settings.get(FREEZE).and_then(|json| serde_json::from_str(json).ok());
+    saved.keep = contents.settings.remove(KEEP);
+    saved
 }

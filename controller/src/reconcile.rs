@@ -14,6 +14,7 @@ impl<E: Edge> Controller<E> {
     /// Goes on with what was saved.
     pub(crate) fn restore(&mut self, saved: Saved) {
         self.freeze = saved.freeze;
+        self.unreadable = saved.unreadable;
         for run in saved.runs {
             let name = run.plan().name.clone();
             tracing::info!(
@@ -45,7 +46,16 @@ impl<E: Edge> Controller<E> {
             let freedom = self.freedom();
             let (next, decisions) = match self.runs.get(&plan.name) {
                 Some(tracked) => tracked.run.replan(plan, freedom, now()),
-                None if freedom == Freedom::Frozen => continue,
+                None if freedom == Freedom::Frozen => {
+                    self.unsettled = true;
+                    continue;
+                }
+                // It may be one that was rolled back.
+                None if self.unreadable.contains(&plan.name) => {
+                    let why = "its saved state cannot be read: `retry` to begin".to_owned();
+                    let (run, decision) = Run::refused(plan, None, why, "controller", now());
+                    (run, vec![decision])
+                }
                 None => {
                     let (run, decision) = Run::start(plan, None, "configuration", now());
                     (run, vec![decision])

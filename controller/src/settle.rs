@@ -54,13 +54,7 @@ impl<E: Edge> Controller<E> {
         let raises = before.map_or(next.setting().weight, |before| before.weight)
             < next.setting().weight
             || next.number() != self.runs.get(name).map_or(0, |tracked| tracked.run.number());
-        let commit = Commit::new(
-            &next,
-            &decisions,
-            self.webhooks(name),
-            self.freeze.as_ref(),
-            self.edge.keep(),
-        );
+        let commit = Commit::new(&next, &decisions, self.webhooks(name), self.freeze.as_ref());
         let in_order = self.pending.is_empty() && !(raises && self.late.is_some());
         let kept = match in_order {
             true => self.keeper.commit(&commit, PATIENCE),

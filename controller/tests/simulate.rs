@@ -266,12 +266,15 @@ fn a_replay_tells_what_other_gates_would_have_done() {
     assert_eq!(replay(&lax, &ticks).stop, None);
     let paused = Plan { on_breach: OnBreach::Pause, ..plan.clone() };
     assert_eq!(replay(&paused, &ticks).stop.map(|stop| stop.action), Some(Action::Paused));
-    let cautious = Plan { failed_requests: Some(1), ..plan.clone() };
-    let stop = replay(&cautious, &ticks).stop.expect("two requests failed");
-    assert!(stop.at.tick < ticks.len() && stop.why.contains("budget"), "{stop:?}");
     // Ticks whose steps nobody wrote down: the plan's own steps.
     let alone: Vec<Recorded> =
         ticks.iter().map(|tick| Recorded { run: None, step: None, ..tick.clone() }).collect();
     let stop = replay(&plan, &alone).stop.expect("the same");
     assert_eq!(stop.at.tick, ticks.len());
+
+    let (ticks, _, actions) = record(&plan, &Traffic { slow: vec![0.005], ..Traffic::default() });
+    assert_eq!(actions.last(), Some(&Action::Promoted));
+    let cautious = Plan { failed_requests: Some(5), ..plan };
+    let stop = replay(&cautious, &ticks).stop.expect("more than five requests failed");
+    assert!(stop.at.failed_requests == 6 && stop.why.starts_with("`budget`"), "{stop:?}");
 }

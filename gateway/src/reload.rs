@@ -317,7 +317,7 @@ fn restart_needed(running: &Plan, next: &Plan) -> Vec<String> {
     if running.admin != next.admin {
         changes.push("a change of `admin` needs a restart".to_owned());
     }
-    if running.state.is_some() && next.state.is_some() && running.state != next.state {
+    if running.state != next.state {
         changes.push("another file for `state` needs a restart".to_owned());
     }
     if running.runtime.threads != next.runtime.threads {

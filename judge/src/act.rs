@@ -214,16 +214,14 @@ impl Run {
             old.end(Outcome::Aborted, &why, now);
             decisions.push(old.decide(Action::Aborted, CONFIGURATION, why, Some(self), now));
         }
-        let (mut run, mut decision) = Run::start(plan, Some(&old), CONFIGURATION, now);
-        if old.condemned.contains(&plan.revision) {
-            let why = format!(
-                "revision {} was rolled back before: `retry` to try it again",
-                plan.revision
-            );
-            run.end(Outcome::Aborted, &why, now);
-            run.condemned.clone_from(&old.condemned);
-            decision = run.decide(Action::Aborted, CONFIGURATION, why, Some(&old), now);
-        }
+        let (run, decision) = if old.condemned.contains(&plan.revision) {
+            let revision = &plan.revision;
+            let why =
+                format!("revision {revision} was rolled back before: `retry` to try it again");
+            Run::refused(plan, Some(&old), why, CONFIGURATION, now)
+        } else {
+            Run::start(plan, Some(&old), CONFIGURATION, now)
+        };
         decisions.push(decision);
         (run, decisions)
     }

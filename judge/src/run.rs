@@ -158,6 +158,23 @@ impl Run {
         (run, decision)
     }
 
+    /// A new run of `plan` that ended before it began; a person may try it again.
+    pub fn refused(
+        plan: &Plan,
+        previous: Option<&Run>,
+        why: String,
+        actor: &str,
+        now: Time,
+    ) -> (Self, Decision) {
+        let (mut run, _) = Self::start(plan, previous, actor, now);
+        run.end(Outcome::Aborted, &why, now);
+        if let Some(previous) = previous {
+            run.condemned.clone_from(&previous.condemned);
+        }
+        let decision = run.decide(Action::Aborted, actor, why, previous, now);
+        (run, decision)
+    }
+
     /// The plan of the current step.
     pub fn plan(&self) -> &Plan {
         &self.plan

@@ -79,7 +79,7 @@ pub(crate) fn compile(
         upstreams: compiled_upstreams,
         routes,
         table: RouteTable::build(matches),
-        state: process::state(document, !rollouts.is_empty(), directory),
+        state: process::state(document, directory),
         rollouts: compiled_rollouts,
     })
 }

@@ -73,12 +73,9 @@ pub(super) fn admin(
     Some(Admin { address, token_file })
 }
 
-/// The file that keeps the state of rollouts, where it is named or there are `rollouts`.
-pub(super) fn state(document: &Document, rollouts: bool, directory: &Path) -> Option<PathBuf> {
-    match &document.state {
-        Some(state) => Some(directory.join(&state.path.0)),
-        None => rollouts.then(|| directory.join(STATE_FILE)),
-    }
+/// The file that keeps the state of rollouts.
+pub(super) fn state(document: &Document, directory: &Path) -> PathBuf {
+    directory.join(document.state.as_ref().map_or(STATE_FILE, |state| &state.path.0))
 }
 
 pub(super) fn runtime(document: &Document) -> Runtime {

@@ -49,9 +49,6 @@ pub enum SourceError {
     /// The result is of a type that has no single number.
     #[error("the query returned a {0}; it has to be a scalar, or a vector of one number")]
     Type(String),
-    /// The result is not finite.
-    #[error("the query returned {0}; does it divide by zero?")]
-    Infinite(String),
     /// The answer cannot be understood.
     #[error("prometheus answered with something else: {0}")]
     Malformed(String),
@@ -91,7 +88,7 @@ impl Query {
 /// What a gate makes of a result.
 fn answer(result: Result<f64, SourceError>) -> Answer {
     match result {
-        Ok(number) => Answer::Value(number),
+        Ok(number) => Answer::number(number),
         Err(SourceError::NoData) => Answer::NoData,
         Err(error) => Answer::Broken(error.to_string()),
     }

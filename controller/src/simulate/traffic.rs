@@ -16,6 +16,8 @@ pub struct Traffic {
     pub slow: Vec<f64>,
     /// The share of compared copies that differ while the candidate is healthy.
     pub mismatches: f64,
+    /// The share that the mirror copies where a step says nothing about it.
+    pub mirrored: f64,
     /// How much worse the candidate is.
     pub worse: Worse,
     /// Something that both versions need is down for a while.
@@ -97,6 +99,7 @@ impl Default for Traffic {
             errors: 0.001,
             slow: Vec::new(),
             mismatches: 0.0,
+            mirrored: 0.0,
             worse: Worse::HEALTHY,
             outage: None,
             bursts: false,

@@ -90,9 +90,9 @@ impl<'a> World<'a> {
 
     /// Copies the baseline's requests to the candidate, and compares the answers.
     fn copy(&mut self, tick: &mut Tick, mirror: Option<Share>, from: Duration) {
-        let share = mirror.unwrap_or(Share::ALL);
-        tick.mirrored = share > Share::NONE;
-        let copies = binomial(tick.users.baseline.requests, share.fraction(), &mut self.rng);
+        let share = mirror.map_or(self.traffic.mirrored, Share::fraction);
+        tick.mirrored = share > 0.0;
+        let copies = binomial(tick.users.baseline.requests, share, &mut self.rng);
         tick.dark = self.arms([copies, copies], from, tick.elapsed);
         tick.compared = copies;
         tick.mismatched = binomial(copies, self.traffic.mismatches_at(from), &mut self.rng);

@@ -1,6 +1,6 @@
 //! The endpoints.
 
-use super::{history, problem::Problem, rollouts, series};
+use super::{problem::Problem, rollouts, series};
 use crate::{
     explain::{self, Question},
     server::Shared,
@@ -55,7 +55,7 @@ pub(super) async fn metrics(State(shared): Context) -> Result<Response, Problem>
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
     };
     let mut families = metrics.registry.gather();
-    let kept = history::state(&shared).is_some();
+    let kept = shared.control.state.exists() || !snapshot.state.plan().rollouts.is_empty();
     families.extend(series::families(&shared.control.board(), kept).map_err(broken)?);
     let mut text = Vec::new();
     let encoder = TextEncoder::new();

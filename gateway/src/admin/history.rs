@@ -9,7 +9,6 @@ use axum::{
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::path::PathBuf;
 use tidegate_controller::journal::{JournalError, JournalReader, KeptDecision};
 
 /// Decisions that one answer has at most: each has the evidence of all gates.
@@ -54,12 +53,6 @@ pub(super) async fn decisions(
     Ok(Json(json!({ "rollout": name, "decisions": decisions, "next_before": next.flatten() })))
 }
 
-/// Where the journal is: one that was open at the start stays.
-pub(super) fn state(shared: &Shared) -> Option<PathBuf> {
-    let configured = || shared.store.load().state.plan().state.clone();
-    shared.control.state.clone().or_else(configured)
-}
-
 /// Reads the journal; nothing is found where there is none.
 ///
 /// # Errors
@@ -68,7 +61,7 @@ pub(super) async fn read<T: Default + Send + 'static>(
     shared: &Shared,
     work: impl FnOnce(&JournalReader) -> Result<T, JournalError> + Send + 'static,
 ) -> Result<T, Problem> {
-    let Some(path) = state(shared) else { return Ok(T::default()) };
+    let path = shared.control.state.clone();
     let unreadable = |why: String| Problem::new(StatusCode::SERVICE_UNAVAILABLE, why);
     let work = tokio::task::spawn_blocking(move || work(&JournalReader::new(&path)));
     let read = work.await.map_err(|error| unreadable(error.to_string()))?;

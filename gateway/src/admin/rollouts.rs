@@ -44,6 +44,7 @@ async fn all(State(shared): Context) -> Json<Value> {
     let mut body = around(&board);
     body["generation"] = json!(snapshot.generation);
     body["rollouts"] = json!(rollouts);
+    body["webhooks"] = json!(board.webhooks);
     body["not_started"] = json!(not_started(serving, &board));
     Json(body)
 }
@@ -115,6 +116,7 @@ fn realised(serving: &Serving, report: &Report) -> Option<f64> {
 /// How many rollouts are in which state, for `/api/v1/status`.
 pub(super) fn summary(board: &Board) -> Value {
     let mut body = around(board);
+    body["webhooks"] = json!(board.webhooks);
     for state in RunState::ALL {
         let rollouts = board.rollouts.iter().filter(|shown| !shown.removed);
         body[state.name()] = json!(rollouts.filter(|shown| shown.report.state == state).count());

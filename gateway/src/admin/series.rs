@@ -2,7 +2,8 @@
 //! outlives its rollout.
 
 use prometheus::{
-    GaugeVec, IntCounterVec, IntGaugeVec, Opts, Registry, core::Collector, proto::MetricFamily,
+    GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, core::Collector,
+    proto::MetricFamily,
 };
 use tidegate_controller::{Board, Shown};
 use tidegate_judge::{Report, State};
@@ -31,19 +32,39 @@ pub(super) fn families(board: &Board, kept: bool) -> Result<Vec<MetricFamily>> {
         series.show(report);
     }
     if kept {
-        let up = add(
-            &registry,
-            IntGaugeVec::new(
-                Opts::new(
-                    "tidegate_rollout_store_up",
-                    "Whether the state of rollouts can be kept.",
-                ),
-                &[],
-            )?,
-        )?;
-        up.with_label_values::<&str>(&[]).set(i64::from(board.store_error.is_none()));
+        show_journal(&registry, board)?;
     }
     Ok(registry.gather())
+}
+
+/// What is kept, and whom it is told.
+fn show_journal(registry: &Registry, board: &Board) -> Result<()> {
+    let gauge = |name: &str, help: &str| add(registry, IntGauge::new(name, help)?);
+    let counter = |name: &str, help: &str| add(registry, IntCounter::new(name, help)?);
+    gauge("tidegate_rollout_store_up", "Whether the state of rollouts can be kept.")?
+        .set(i64::from(board.store_error.is_none()));
+    let webhooks = &board.webhooks;
+    let deliveries = Opts::new(
+        "tidegate_webhook_deliveries_total",
+        "Decisions that webhooks were to be told of, by what became of that.",
+    );
+    let deliveries = add(registry, IntCounterVec::new(deliveries, &["result"])?)?;
+    for (result, count) in [
+        ("delivered", webhooks.delivered),
+        ("given_up", webhooks.given_up),
+        ("dropped", webhooks.dropped),
+    ] {
+        deliveries.with_label_values(&[result]).inc_by(count);
+    }
+    counter(
+        "tidegate_webhook_failed_attempts_total",
+        "Calls of webhooks that failed; most are tried again.",
+    )?
+    .inc_by(webhooks.failed_attempts);
+    let waiting = i64::try_from(webhooks.waiting).unwrap_or(i64::MAX);
+    gauge("tidegate_webhook_waiting", "Decisions that webhooks are still to be told of.")?
+        .set(waiting);
+    Ok(())
 }
 
 impl Series {
@@ -140,6 +161,7 @@ mod tests {
         let (run, _) = Run::start(&plan, None, "configuration", Time(0));
         let report = run.report(Freedom::Free);
         let mut board = Board::default();
+        board.webhooks.delivered = 7;
         board.rollouts.push(Shown { report, removed: false });
         let shown = text(&board);
         for line in [
@@ -150,6 +172,7 @@ mod tests {
             r#"tidegate_gate_verdict{gate="over-300",rollout="checkout",verdict="bad"} 0"#,
             r#"tidegate_baseline_trials_total{rollout="checkout"} 0"#,
             "tidegate_rollout_store_up 1",
+            r#"tidegate_webhook_deliveries_total{result="delivered"} 7"#,
         ] {
             assert!(shown.lines().any(|shown| shown == line), "{line} in {shown}");
         }

@@ -10,7 +10,7 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 use strsim::osa_distance;
-use tidegate_config::plan::Rollout;
+use tidegate_config::plan::{Rollout, Route};
 use tidegate_controller::simulate::{
     Episode, Outage, Summary, Ticks, Traffic, Worse, play_many, usual_time,
 };
@@ -98,6 +98,7 @@ pub(super) fn simulate(options: &Options) -> ExitCode {
         Ok(plan) => plan,
         Err(why) => return output::fail(&why),
     };
+    let mirrored = mirrored(&loaded.plan.routes, &plan);
     if let Some(file) = &options.replay {
         return match recording::read(file, &plan.name, options.run) {
             Ok(recording) => replay::show(&plan, &recording, options.json),
@@ -105,8 +106,11 @@ pub(super) fn simulate(options: &Options) -> ExitCode {
         };
     }
     let usual = usual_time(&plan, options.rate);
-    let rows: Vec<Row> =
-        options.regressions.iter().map(|times| options.play(&plan, *times, usual)).collect();
+    let play = |times: &f64| {
+        let traffic = Traffic { mirrored, ..options.traffic(&plan, *times, usual) };
+        options.play(&plan, *times, &traffic, usual)
+    };
+    let rows: Vec<Row> = options.regressions.iter().map(play).collect();
     if options.json {
         return output::print_json(&options.to_json(&plan, &rows, usual));
     }
@@ -142,14 +146,21 @@ fn find(rollouts: &[Rollout], name: Option<&str>) -> Result<Arc<Plan>, String> {
     }
 }
 
+/// The share that the rollout's mirror copies where its steps say nothing.
+fn mirrored(routes: &[Route], plan: &Plan) -> f64 {
+    let route = routes.iter().find(|route| *route.name == *plan.route);
+    let mut mirrors = route.iter().flat_map(|route| &route.mirrors);
+    let mirror = mirrors.find(|mirror| plan.mirror.as_deref() == Some(&*mirror.name));
+    mirror.map_or(0.0, |mirror| f64::from(mirror.policy.sample.millionths()) / 1e6)
+}
+
 impl Options {
     /// How long a rollout may take before it counts as undecided, in multiples of what it needs.
     const PATIENCE: u32 = 3;
 
-    fn play(&self, plan: &Plan, times: f64, usual: Duration) -> Row {
-        let traffic = self.traffic(plan, times, usual);
+    fn play(&self, plan: &Plan, times: f64, traffic: &Traffic, usual: Duration) -> Row {
         let limit = usual.saturating_mul(Self::PATIENCE).max(Duration::from_secs(600));
-        let episodes = play_many(plan, &traffic, limit, self.runs, self.seed);
+        let episodes = play_many(plan, traffic, limit, self.runs, self.seed);
         Row { times, summary: Summary::of(&episodes), episodes }
     }
 
@@ -162,6 +173,7 @@ impl Options {
             errors: self.error_rate,
             slow: vec![self.slow_rate; plan.latencies().len()],
             mismatches: self.mismatch_rate,
+            mirrored: 0.0,
             worse: match self.worse {
                 Of::Errors => Worse { errors: times, ..healthy },
                 Of::Latency => Worse { slow: times, ..healthy },

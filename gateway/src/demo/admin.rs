@@ -1,8 +1,11 @@
 //! The gateway as its admin API shows it.
 
-use crate::client::Client;
+use super::config::ROLLOUT;
+use crate::client::{Answer, Client};
+use http::Method;
 use serde::{Deserialize, de::DeserializeOwned};
 use std::net::SocketAddr;
+use tidegate_judge::{Decision, GateReport, Share, State};
 
 /// Asks the admin API.
 #[derive(Debug, Clone)]
@@ -69,8 +72,7 @@ pub(super) struct Route {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub(super) struct Variant {
     pub(super) name: String,
-    pub(super) weight: u64,
-    /// The configured share.
+    /// The share that its weight gives it.
     pub(super) share: f64,
 }
 
@@ -99,11 +101,43 @@ pub(super) struct Example {
     pub(super) actual: String,
 }
 
+impl Rollout {
+    /// Whether its run has ended, however.
+    pub(super) fn is_over(&self) -> bool {
+        matches!(self.state, State::Promoted | State::RolledBack | State::Aborted)
+    }
+}
+
 impl Diffs {
     /// The fields of this verdict, in order.
     pub(super) fn of(&self, verdict: &str) -> impl Iterator<Item = &Field> {
         self.fields.iter().filter(move |field| field.verdict == verdict)
     }
+}
+
+/// `/api/v1/rollouts/shop-v2`
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct Rollout {
+    pub(super) revision: String,
+    pub(super) run: u32,
+    pub(super) state: State,
+    /// The step it is in, from 1.
+    pub(super) step: usize,
+    pub(super) steps: usize,
+    /// The canary's share that is set.
+    pub(super) weight: Share,
+    /// What the split really gave it.
+    pub(super) realised_share: Option<f64>,
+    pub(super) waits_for: Vec<String>,
+    pub(super) gates: Vec<GateReport>,
+    /// Requests of users that the canary failed in this run.
+    pub(super) failed_requests: u64,
+}
+
+/// `/api/v1/rollouts/shop-v2/decisions`
+#[derive(Debug, Deserialize)]
+struct Decisions {
+    decisions: Vec<Decision>,
 }
 
 /// `/metrics`
@@ -128,6 +162,25 @@ impl Admin {
         self.json("/api/v1/mirrors/shop/dark/diffs").await
     }
 
+    pub(super) async fn rollout(&self) -> Result<Rollout, String> {
+        self.json(&format!("/api/v1/rollouts/{ROLLOUT}")).await
+    }
+
+    /// The latest decisions about the rollout, the newest first.
+    pub(super) async fn decisions(&self, limit: usize) -> Result<Vec<Decision>, String> {
+        let path = format!("/api/v1/rollouts/{ROLLOUT}/decisions?limit={limit}");
+        self.json(&path).await.map(|page: Decisions| page.decisions)
+    }
+
+    /// Does with the rollout what a person asks for: `pause`, `resume`, `abort`.
+    pub(super) async fn act(&self, verb: &str) -> Result<(), String> {
+        self.post(&format!("/api/v1/rollouts/{ROLLOUT}/{verb}")).await
+    }
+
+    pub(super) async fn reload(&self) -> Result<(), String> {
+        self.post("/api/v1/config/reload").await
+    }
+
     pub(super) async fn metrics(&self) -> Result<Metrics, String> {
         let body = self.get("/metrics").await?;
         Ok(Metrics(String::from_utf8_lossy(&body).into_owned()))
@@ -139,12 +192,21 @@ impl Admin {
     }
 
     async fn get(&self, path: &str) -> Result<bytes::Bytes, String> {
-        let answer = self.client.get(self.address, path, &[]).await;
+        self.ask(Method::GET, path).await.map(|answer| answer.body)
+    }
+
+    async fn post(&self, path: &str) -> Result<(), String> {
+        self.ask(Method::POST, path).await.map(|_| ())
+    }
+
+    async fn ask(&self, method: Method, path: &str) -> Result<Answer, String> {
+        let url = format!("http://{}{path}", self.address);
+        let answer = self.client.request(method, &url, &[]).await;
         let answer = answer.map_err(|error| format!("{path}: {error}"))?;
         if !answer.status.is_success() {
             return Err(format!("{path}: HTTP {}", answer.status.as_u16()));
         }
-        Ok(answer.body)
+        Ok(answer)
     }
 }
 

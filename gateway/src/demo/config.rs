@@ -15,6 +15,9 @@ pub(super) struct Weights {
     pub(super) canary: u32,
 }
 
+/// How the story begins.
+pub(super) const START: Weights = Weights { stable: 90, canary: 10 };
+
 /// The rollout's name.
 pub(super) const ROLLOUT: &str = "shop-v2";
 
@@ -34,6 +37,18 @@ pub(super) enum Plan {
     /// A rollout does.
     Rollout(Release),
 }
+
+/// A version that is as good as the one before.
+pub(super) const GOOD: Release = Release { revision: "2.0", hold: 2 };
+
+/// One that goes bad on its way.
+pub(super) const BAD: Release = Release { revision: "2.1", hold: 2 };
+
+/// It does when it has this share of the users.
+pub(super) const BAD_FROM: f64 = 0.1;
+
+/// From then on it fails this percentage of its requests.
+pub(super) const FAILS: u32 = 25;
 
 /// Where the three versions are.
 #[derive(Debug, Clone, Copy)]
@@ -164,7 +179,7 @@ mod tests {
     use super::*;
 
     const PLANS: [Plan; 3] = [
-        Plan::Fixed(Weights { stable: 90, canary: 10 }),
+        Plan::Fixed(START),
         Plan::Fixed(Weights { stable: 50, canary: 50 }),
         Plan::Rollout(Release { revision: "2.0", hold: 2 }),
     ];

@@ -1,4 +1,4 @@
-//! `tidegate demo`: two versions of a service, a gateway in front, users, and a table to watch.
+//! `tidegate demo`: versions of a service, a gateway in front, users, and rollouts to watch.
 //!
 //! The services, the users and the gateway share a process so that one command shows everything,
 //! but they meet only where strangers would: over sockets, the configuration file and the admin
@@ -8,9 +8,11 @@
 
 mod admin;
 mod config;
+mod director;
 mod live;
 mod load;
 mod observer;
+mod panel;
 mod record;
 mod report;
 mod service;
@@ -21,6 +23,7 @@ mod table;
 mod users;
 
 use crate::server::until_told_to_stop;
+use config::{Plan, START};
 use report::Report;
 use stage::Stage;
 use std::{
@@ -30,7 +33,7 @@ use std::{
 };
 
 /// The longest that the unattended story may take, its start and end not counted.
-const STORY_LIMIT: Duration = Duration::from_secs(50);
+const STORY_LIMIT: Duration = Duration::from_secs(60);
 
 /// For tasks that are left when everything is over.
 const LAST_TASKS: Duration = Duration::from_secs(1);
@@ -64,7 +67,8 @@ pub(crate) fn run(options: &Options) -> io::Result<bool> {
 async fn play(options: &Options) -> io::Result<bool> {
     // Signals first: whenever one comes, what was started is also ended.
     let told_to_stop = until_told_to_stop()?;
-    let stage = Stage::set(options.dir.as_deref()).await?;
+    let plan = if options.once { Plan::Fixed(START) } else { live::PLAN };
+    let stage = Stage::set(options.dir.as_deref(), plan).await?;
     if options.once {
         tokio::select! {
             outcome = play_once(&stage, options.json) => {

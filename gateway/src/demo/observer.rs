@@ -23,8 +23,10 @@ const SHORTEST_WINDOW: Duration = Duration::from_millis(500);
 pub(super) struct Observer {
     admin: Admin,
     generation: u64,
-    /// When the configuration in force came into force.
+    /// When this generation came into force.
     changed: Instant,
+    /// The last time.
+    looked: Instant,
     /// Where the users are, and where they were before that.
     users: Users,
     before: Users,
@@ -38,6 +40,7 @@ impl Observer {
             admin,
             generation: 0,
             changed: Instant::now(),
+            looked: Instant::now(),
             users: Users::default(),
             before: Users::default(),
             metrics: VecDeque::new(),
@@ -52,11 +55,17 @@ impl Observer {
         let metrics = self.admin.metrics().await?;
         // Whoever edits the file may take the mirror away.
         let dark = self.admin.diffs().await.ok();
+        // And the rollout.
+        let rollout = self.admin.rollout().await.ok();
+        let decision = self.admin.decisions(1).await.ok().and_then(|mut decisions| decisions.pop());
         let now = Instant::now();
         if config.generation != self.generation {
             let since = config.loaded_at.map_or(Duration::ZERO, seconds_since);
-            self.adopt(config.generation, now.checked_sub(since).unwrap_or(now), record);
+            // A rollout's steps are generations that no file was loaded for.
+            let loaded = now.checked_sub(since).unwrap_or(now).max(self.looked);
+            self.adopt(config.generation, loaded, record);
         }
+        self.looked = now;
         let start = now.checked_sub(WINDOW).map_or(self.changed, |start| start.max(self.changed));
         let samples = record.since(start);
         for sample in &samples {
@@ -77,6 +86,8 @@ impl Observer {
             generation: self.generation,
             in_force: now.duration_since(self.changed),
             dark,
+            rollout,
+            decision,
             moves: self.users.moves(&self.before),
             rejected: rejected.map(ToString::to_string).collect(),
             restart_needed: config.restart_needed,
@@ -101,7 +112,6 @@ impl Observer {
         let length = length.max(SHORTEST_WINDOW).as_secs_f64();
         Row {
             variant: variant.name.clone(),
-            weight: variant.weight,
             share: variant.share,
             realised: share(times.len(), answered),
             users: self.users.on(&variant.name).len(),

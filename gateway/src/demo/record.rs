@@ -4,16 +4,21 @@ use super::stats::thousands;
 use std::{
     collections::VecDeque,
     fmt,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 /// How long single requests are remembered; longer than any chapter of the story looks back.
-const KEEP: Duration = Duration::from_secs(20);
+const KEEP: Duration = Duration::from_secs(30);
 
 /// One request as its user saw it.
 #[derive(Debug, Clone)]
 pub(super) struct Sample {
+    /// Counts all requests; the user sent it along.
+    pub(super) number: u64,
     pub(super) sent: Instant,
     pub(super) took: Duration,
     /// The user's number; `None`: sent without a key.
@@ -43,7 +48,10 @@ pub(super) struct Totals {
 
 /// The requests of the last seconds, and counts of all.
 #[derive(Debug, Default)]
-pub(super) struct Record(Mutex<Inner>);
+pub(super) struct Record {
+    numbers: AtomicU64,
+    inner: Mutex<Inner>,
+}
 
 #[derive(Debug, Default)]
 struct Inner {
@@ -53,6 +61,11 @@ struct Inner {
 }
 
 impl Record {
+    /// For the next request.
+    pub(super) fn number(&self) -> u64 {
+        self.numbers.fetch_add(1, Ordering::Relaxed)
+    }
+
     pub(super) fn add(&self, sample: Sample) {
         let mut inner = self.lock();
         inner.totals.requests += 1;
@@ -60,7 +73,7 @@ impl Record {
             inner.totals.failed += 1;
             inner.totals.last_failure = Some(why.clone());
         }
-        let ended = sample.sent + sample.took;
+        let ended = sample.ended();
         inner.recent.push_back(sample);
         while inner.recent.front().is_some_and(|first| first.sent + KEEP < ended) {
             inner.recent.pop_front();
@@ -77,11 +90,21 @@ impl Record {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
+/// The `x-request-id` of the request with this number.
+pub(super) fn request_id(number: u64) -> String {
+    format!("demo-{number}")
+}
+
 impl Sample {
+    /// When its answer was there.
+    pub(super) fn ended(&self) -> Instant {
+        self.sent + self.took
+    }
+
     pub(super) fn version(&self) -> Option<&str> {
         self.by.as_ref().map(|by| by.version.as_str())
     }
@@ -108,7 +131,7 @@ mod tests {
 
     fn sample(sent: Instant, failed: bool) -> Sample {
         let failure = failed.then(|| "HTTP 500 from v2".to_owned());
-        Sample { sent, took: Duration::from_millis(5), user: None, by: None, failure }
+        Sample { number: 0, sent, took: Duration::from_millis(5), user: None, by: None, failure }
     }
 
     #[test]

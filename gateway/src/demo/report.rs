@@ -45,7 +45,8 @@ impl Report {
                 out,
                 "Three versions of a service, {} requests a second, a gateway between them.\n\
                  One is dark, one is a canary; the configuration is edited, then broken, and a\n\
-                 version dies. This takes 15 s.\n",
+                 version dies. Then a good revision is rolled out, and a bad one rolled back.\n\
+                 This takes 40 s.\n",
                 load::RATE,
             )?;
             out.flush()?;

@@ -2,12 +2,13 @@
 
 use super::{
     admin::Admin,
-    config::{self, Versions},
+    config::{self, Plan, Versions},
     load::Load,
     record::Totals,
     service::{DARK, Service},
 };
 use crate::{client::Client, server::Server};
+use http::Method;
 use std::{
     fs, io,
     net::SocketAddr,
@@ -43,12 +44,12 @@ struct Gateway {
 }
 
 impl Stage {
-    /// Starts services, gateway and users. Files go to `dir`, or to a new directory that is removed
-    /// at the end.
+    /// Starts services, gateway and users, who are shared out by `plan`. Files go to `dir`, or to a
+    /// new directory that is removed at the end.
     ///
     /// # Errors
     /// When a directory, a file, a socket or a thread cannot be had; the message says which.
-    pub(super) async fn set(dir: Option<&Path>) -> io::Result<Self> {
+    pub(super) async fn set(dir: Option<&Path>, plan: Plan) -> io::Result<Self> {
         let (dir, temporary) = match dir {
             Some(dir) => {
                 let why = |error: io::Error| explain(&error, "cannot make the directory", dir);
@@ -61,12 +62,12 @@ impl Stage {
             }
         };
         let file = dir.join("gateway.yaml");
-        config::may_write(&file)?;
+        config::make_room(&file)?;
         let v1 = Service::start("v1").await?;
         let v2 = Service::start("v2").await?;
         let v3 = Service::start(DARK).await?;
         let versions = Versions { v1: v1.address(), v2: v2.address(), v3: v3.address() };
-        let text = config::text(versions, config::START);
+        let text = config::text(versions, plan);
         config::save(&file, &text).map_err(|error| explain(&error, "cannot write", &file))?;
         log_to(&dir.join("tidegate.log"))?;
         let gateway = Gateway::start(file.clone()).await?;
@@ -80,15 +81,22 @@ impl Stage {
         &self.file
     }
 
-    /// Saves the configuration with other weights; returns its text.
-    pub(super) fn save_weights(&self, weights: config::Weights) -> io::Result<String> {
-        let text = config::text(self.versions, weights);
+    /// Saves the configuration with another plan; returns its text.
+    pub(super) fn save(&self, plan: Plan) -> io::Result<String> {
+        let text = config::text(self.versions, plan);
         config::save(&self.file, &text)?;
         Ok(text)
     }
 
     pub(super) fn v2(&self) -> &Service {
         &self.v2
+    }
+
+    /// Tells v2 to fail this percentage of its requests.
+    pub(super) async fn v2_fails(&self, percent: u32) -> io::Result<()> {
+        let url = format!("http://{}/behave?errors={percent}", self.v2.address());
+        let told = self.client.request(Method::POST, &url, &[]).await;
+        told.map(|_| ()).map_err(io::Error::other)
     }
 
     /// Where the gateway serves.

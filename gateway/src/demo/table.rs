@@ -1,12 +1,14 @@
 //! What the demo shows, as text. Nothing here looks at a clock or a terminal.
 
 use super::{
-    admin::{Diffs, Field},
+    admin::{Diffs, Field, Rollout},
+    panel,
     record::Totals,
     stats::{age, percent, short, thousands},
 };
 use crate::screen::Paint;
 use std::time::Duration;
+use tidegate_judge::Decision;
 
 /// How many errors of a refused edit are shown.
 const ERRORS_SHOWN: usize = 2;
@@ -26,6 +28,9 @@ pub(super) struct View {
     pub(super) in_force: Duration,
     /// What comparing the dark version found, if there is one.
     pub(super) dark: Option<Diffs>,
+    /// The rollout, if the file has one, and the last decision about it.
+    pub(super) rollout: Option<Rollout>,
+    pub(super) decision: Option<Decision>,
     /// `(from, to, users)` since then.
     pub(super) moves: Vec<(String, String, usize)>,
     /// Why the last edit was refused; empty if it was not.
@@ -38,7 +43,6 @@ pub(super) struct View {
 #[derive(Debug, Clone)]
 pub(super) struct Row {
     pub(super) variant: String,
-    pub(super) weight: u64,
     /// The share that the weights give it.
     pub(super) share: f64,
     /// The share of the answers that it gave.
@@ -55,8 +59,8 @@ pub(super) struct Row {
     pub(super) p99: Option<Duration>,
 }
 
-const HEADINGS: [&str; 10] =
-    ["variant", "weight", "share", "realised", "users", "req/s", "errors", "saved", "p50", "p99"];
+const HEADINGS: [&str; 9] =
+    ["variant", "share", "realised", "users", "req/s", "errors", "saved", "p50", "p99"];
 
 /// The table and what happened last, as lines.
 pub(super) fn render(view: &View, paint: Paint) -> Vec<String> {
@@ -86,14 +90,17 @@ pub(super) fn render(view: &View, paint: Paint) -> Vec<String> {
     lines.extend(view.dark.iter().flat_map(|dark| found(dark, paint)));
     lines.push(state(view, paint));
     lines.extend(complaints(view, paint));
+    if let Some(rollout) = &view.rollout {
+        lines.push(String::new());
+        lines.extend(panel::render(rollout, view.decision.as_ref(), paint));
+    }
     lines
 }
 
-fn cells(row: &Row, users: usize) -> [String; 10] {
+fn cells(row: &Row, users: usize) -> [String; 9] {
     let time = |time: Option<Duration>| time.map_or("-".to_owned(), short);
     [
         row.variant.clone(),
-        row.weight.to_string(),
         percent(row.share),
         row.realised.map_or("-".to_owned(), percent),
         format!("{}/{users}", row.users),
@@ -167,16 +174,18 @@ pub(super) fn complaints(view: &View, paint: Paint) -> Vec<String> {
 /// The same on one line, for what is no terminal.
 pub(super) fn line(view: &View, since_start: Duration) -> String {
     let rows = view.rows.iter().map(|row| {
-        let [variant, weight, share, realised, users, rate, errors, saved, p50, p99] =
+        let [variant, share, realised, users, rate, errors, saved, p50, p99] =
             cells(row, view.users);
         format!(
-            "{variant} weight {weight} share {share} realised {realised} users {users} \
-             req/s {rate} errors {errors} saved {saved} p50 {p50} p99 {p99}"
+            "{variant} share {share} realised {realised} users {users} req/s {rate} \
+             errors {errors} saved {saved} p50 {p50} p99 {p99}"
         )
     });
     let rows = rows.collect::<Vec<_>>().join(" | ");
     let View { generation, totals, .. } = view;
-    format!("{:>5.1} s  generation {generation} | {rows} | {totals}", since_start.as_secs_f64())
+    let rollout = view.rollout.as_ref().map(|rollout| format!(" | {}", panel::headline(rollout)));
+    let (rollout, seconds) = (rollout.unwrap_or_default(), since_start.as_secs_f64());
+    format!("{seconds:>5.1} s  generation {generation}{rollout} | {rows} | {totals}")
 }
 
 #[cfg(test)]
@@ -186,10 +195,9 @@ mod tests {
 
     fn view() -> View {
         let ms = |tenths: u64| Some(Duration::from_micros(tenths * 100));
-        let row = |variant: &str, weight, realised, users, rate| Row {
+        let row = |variant: &str, share, realised, users, rate| Row {
             variant: variant.into(),
-            weight,
-            share: weight as f64 / 100.0,
+            share,
             realised: Some(realised),
             users,
             rate,
@@ -199,12 +207,14 @@ mod tests {
             p99: ms(79),
         };
         View {
-            rows: vec![row("stable", 90, 0.897, 178, 359.1), row("canary", 10, 0.103, 22, 40.9)],
+            rows: vec![row("stable", 0.9, 0.897, 178, 359.1), row("canary", 0.1, 0.103, 22, 40.9)],
             users: 200,
             totals: Totals { requests: 12_345, ..Totals::default() },
             generation: 1,
             in_force: Duration::from_secs(31),
             dark: None,
+            rollout: None,
+            decision: None,
             moves: Vec::new(),
             rejected: Vec::new(),
             restart_needed: Vec::new(),
@@ -216,9 +226,9 @@ mod tests {
         assert_eq!(
             render(&view(), Paint::plain()).join("\n"),
             "\
-variant  weight   share  realised    users  req/s  errors  saved     p50     p99
-stable       90  90.0 %    89.7 %  178/200    359       0      0  4.1 ms  7.9 ms
-canary       10  10.0 %    10.3 %   22/200     41       0      0  4.1 ms  7.9 ms
+variant   share  realised    users  req/s  errors  saved     p50     p99
+stable   90.0 %    89.7 %  178/200    359       0      0  4.1 ms  7.9 ms
+canary   10.0 %    10.3 %   22/200     41       0      0  4.1 ms  7.9 ms
 
 12,345 requests, 0 failed; generation 1 for 31 s: no user moved"
         );
@@ -280,7 +290,7 @@ canary       10  10.0 %    10.3 %   22/200     41       0      0  4.1 ms  7.9 ms
         view.rows.truncate(1);
         assert_eq!(
             line(&view, Duration::from_millis(2040)),
-            "  2.0 s  generation 1 | stable weight 90 share 90.0 % realised 89.7 % users 178/200 \
+            "  2.0 s  generation 1 | stable share 90.0 % realised 89.7 % users 178/200 \
              req/s 359 errors 0 saved 0 p50 4.1 ms p99 7.9 ms | 12,345 requests, 0 failed"
         );
     }

@@ -21,7 +21,7 @@ pub(crate) struct Control {
     /// Each decision, once it is durable.
     pub(crate) events: broadcast::Sender<Announced>,
     /// The file that keeps the state, of the configuration at the start.
-    pub(crate) state: Option<PathBuf>,
+    pub(crate) state: PathBuf,
 }
 
 impl Control {

@@ -36,7 +36,7 @@ impl Edge for LiveEdge {
             plan: Arc::clone(&rollout.plan),
             webhooks: rollout.notify.iter().map(webhook).collect(),
         });
-        Some(Configured { rollouts: wanted.collect(), state: loaded.plan.state.clone() })
+        Some(Configured { rollouts: wanted.collect(), state: super::boot::state(&loaded.plan) })
     }
 
     fn take(&mut self, rollout: &str) -> Option<Tick> {

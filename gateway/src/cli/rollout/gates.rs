@@ -153,7 +153,7 @@ fn forecast(gate: &GateReport, test: &TestReport) -> Option<String> {
         return Some("no forecast yet: the baseline had no requests".to_owned());
     }
     if gate.run.against[0] == 0 {
-        return Some("no forecast yet: nothing of the baseline's counts against it".to_owned());
+        return Some("no forecast yet: the baseline's own rate is 0 so far".to_owned());
     }
     let told = test.forecast.iter().find_map(|forecast| Some((forecast.times, forecast.seconds?)));
     if let Some((times, seconds)) = told {
@@ -213,7 +213,7 @@ mod tests {
         };
         assert_eq!(
             said(|gate| gate.run.against[0] = 0),
-            "no forecast yet: nothing of the baseline's counts against it"
+            "no forecast yet: the baseline's own rate is 0 so far"
         );
         assert_eq!(
             said(|gate| gate.run.requests[0] = 0),

@@ -64,6 +64,7 @@ fn facts(rollout: &Rollout) -> Vec<(&'static str, String)> {
         }
     }
     facts.push(("failed", failed(rollout)));
+    facts.extend(samples(rollout));
     facts.push(("possible", verbs(&rollout.possible)));
     facts
 }
@@ -87,20 +88,22 @@ fn held(rollout: &Rollout) -> String {
     let dark = rollout.weight == Share::NONE;
     let what = if dark { "copies" } else { "requests" };
     let held = span(rollout.held_seconds);
-    format!("{held}{hold} with data, {}{requests} {what}", rollout.requests)
+    format!("{held}{hold} with data; {what}: {}{requests}", rollout.requests)
 }
 
 fn failed(rollout: &Rollout) -> String {
-    let mut text = format!("{} requests of users", rollout.failed_requests);
+    let mut text = format!("requests of users: {}", rollout.failed_requests);
     if let Some(budget) = rollout.budget {
-        text.push_str(&format!(", of {budget} at most"));
-    }
-    let samples: Vec<&str> =
-        rollout.samples.iter().rev().take(SAMPLES).map(String::as_str).collect();
-    if !samples.is_empty() {
-        text.push_str(&format!("; {}", samples.join(", ")));
+        text.push_str(&format!(" of {budget} at most"));
     }
     text
+}
+
+/// Ids of failed requests, or of copies: the newest are in everybody's logs.
+fn samples(rollout: &Rollout) -> Option<(&'static str, String)> {
+    let newest = rollout.samples.iter().rev().take(SAMPLES).map(String::as_str);
+    let newest: Vec<&str> = newest.collect();
+    (!newest.is_empty()).then(|| ("such as", newest.join(", ")))
 }
 
 fn warnings(rollout: &Rollout) -> Vec<String> {
@@ -169,15 +172,16 @@ mod tests {
     #[test]
     fn a_step_under_way() {
         assert_eq!(
-            render(&rollout(), Paint::plain())[..13].join("\n"),
+            render(&rollout(), Paint::plain())[..14].join("\n"),
             "\
 checkout  ▶ progressing, step 2 of 4
   revision   2.3.1, run 1
   route      shop: canary against stable
   weight     5%, actual 4.93%
-  held       3 min 20 s of 10 min with data, 1200 of 2000 requests
+  held       3 min 20 s of 10 min with data; requests: 1200 of 2000
   waits for  6 min 40 s more; 800 more requests
-  failed     3 requests of users, of 500 at most; c, b, a
+  failed     requests of users: 3 of 500 at most
+  such as    c, b, a
   possible   promote, promote --full, pause, abort
 steps
   ✔ 1  dark, mirror 10%, 5 min
@@ -191,14 +195,15 @@ steps
     fn a_rollback_says_why_and_where() {
         let lines = render(&ended(), Paint::plain());
         assert_eq!(
-            lines[..12].join("\n"),
+            lines[..13].join("\n"),
             "\
 checkout  ✖ rolled back, step 2 of 4
   revision   2.3.1, run 1
   route      shop: canary against stable
   weight     0%
   ended      2026-03-01 12:04:05Z: `errors` is bad
-  failed     41 requests of users, of 500 at most; c, b, a
+  failed     requests of users: 41 of 500 at most
+  such as    c, b, a
   possible   retry
 steps
   ✔ 1  dark, mirror 10%, 5 min
@@ -218,8 +223,8 @@ steps
         rollout.store_error = Some("disk full".to_owned());
         rollout.plan_changes = true;
         let lines = render(&rollout, Paint::plain());
-        assert_eq!(lines[8], "  the plan was changed: from the next step on");
-        assert_eq!(lines[9], "  nothing advances, as state cannot be kept: disk full");
+        assert_eq!(lines[9], "  the plan was changed: from the next step on");
+        assert_eq!(lines[10], "  nothing advances, as state cannot be kept: disk full");
     }
 
     #[test]

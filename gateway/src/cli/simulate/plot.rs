@@ -48,7 +48,10 @@ fn weights(plan: &Plan, span: f64) -> String {
     for step in &plan.steps {
         let Until::Held { hold, .. } = step.until else { continue };
         let column = (from / span * WIDTH as f64) as usize;
-        let label = format!("│{}", if step.is_dark() { "dark".to_owned() } else { step.weight.to_string() });
+        let label = format!(
+            "│{}",
+            if step.is_dark() { "dark".to_owned() } else { step.weight.to_string() }
+        );
         let used = line.chars().count();
         if column >= used && column + label.chars().count() <= WIDTH {
             line.extend(std::iter::repeat_n(' ', column - used));

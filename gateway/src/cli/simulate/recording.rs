@@ -90,7 +90,8 @@ fn stop(reader: &JournalReader, rollout: &str, run: u32) -> Result<Option<Decisi
     let mut before = None;
     let mut first = None;
     loop {
-        let page = reader.decisions(Some(rollout), usize::MAX, before).map_err(|e| e.to_string())?;
+        let page =
+            reader.decisions(Some(rollout), usize::MAX, before).map_err(|e| e.to_string())?;
         let Some(last) = page.last() else { return Ok(first) };
         before = Some(last.id);
         let decisions = page.iter().filter_map(|kept| {

@@ -377,7 +377,10 @@ impl Run {
         let certified = self.plan.advance_when == AdvanceWhen::Certified;
         for gate in self.gates.iter().filter(|gate| !self.passes(gate, certified)) {
             let verdict = self.verdict(gate);
-            let verdict = verdict.name().replace('_', " ");
+            let verdict = match verdict {
+                Verdict::Undecided if self.suspects(gate) => "looks bad".to_owned(),
+                verdict => verdict.name().replace('_', " "),
+            };
             waits.push(format!("`{}`: {verdict}", gate.gate.name));
         }
         waits

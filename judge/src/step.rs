@@ -6,7 +6,7 @@
 
 use crate::{
     decision::{Action, Decision},
-    gate::{GateState, SILENCE, Verdict, bad_at},
+    gate::{GateState, SILENCE, Verdict, bad_at, good_at},
     plan::{AdvanceWhen, OnBreach, OnSourceBroken, Plan, Step, Until},
     run::{Active, Outcome, Pause, Run, Status},
     tick::Tick,
@@ -170,13 +170,21 @@ impl Run {
 
     /// Whether `gate` lets the run go on to the next step.
     pub(crate) fn passes(&self, gate: &GateState, certified: bool) -> bool {
-        let undecided_is_fine = gate.query.is_none() && !certified;
+        let undecided_is_fine = gate.query.is_none() && !certified && !self.suspects(gate);
         match self.verdict(gate) {
             _ if !gate.applies(&self.step_at(self.position())) => true,
             Verdict::Good => true,
             Verdict::Undecided => undecided_is_fine,
             Verdict::Bad | Verdict::NoData(_) | Verdict::SourceBroken(_) => false,
         }
+    }
+
+    /// Whether there is evidence that a line is crossed, short of what takes the candidate away. More
+    /// users will not get it before that is decided: of candidates that meet the line, at most a share
+    /// of beta is ever held up, and these until their evidence fades.
+    pub(crate) fn suspects(&self, gate: &GateState) -> bool {
+        let at = good_at(&self.plan);
+        gate.tests.iter().any(|test| test.worse.value() >= at)
     }
 
     fn why_over(&self, active: &Active) -> String {

@@ -315,6 +315,9 @@ impl Run {
             value,
         };
         report.why = match verdict {
+            Verdict::NoData(quiet) if quiet < Duration::from_secs(1) => {
+                "nothing measured yet".to_owned()
+            }
             Verdict::NoData(quiet) => format!("nothing measured for {}", words(quiet)),
             Verdict::SourceBroken(why) => why,
             _ if !applies => "not measured in this step".to_owned(),

@@ -89,17 +89,21 @@ fn make_origin_form(upstream: &mut RequestHeader) {
 
 /// Gives the request an id that the access log and every service behind share.
 fn set_request_id(upstream: &mut RequestHeader, ctx: &mut Ctx) -> Result<()> {
-    let sane =
-        |id: &HeaderValue| !id.is_empty() && id.len() <= MAX_REQUEST_ID && id.to_str().is_ok();
-    if upstream.headers.get(REQUEST_ID).is_some_and(sane) {
-        return Ok(());
-    }
-    let id = *ctx.request_id.get_or_insert_with(rand::random);
+    let Some(id) = draw_request_id(upstream, ctx) else { return Ok(()) };
     upstream.insert_header(
         REQUEST_ID,
         HeaderValue::from_bytes(id_text(id).as_bytes())
             .or_err(ErrorType::InternalError, "hex digits are a header value")?,
     )
+}
+
+/// The id of a request that brought none, or none that can be passed on. One that no upstream will
+/// ever see has it too: it is in the access log, and in what a rollout shows of failures.
+pub(super) fn draw_request_id(request: &RequestHeader, ctx: &mut Ctx) -> Option<u128> {
+    let sane =
+        |id: &HeaderValue| !id.is_empty() && id.len() <= MAX_REQUEST_ID && id.to_str().is_ok();
+    let has_one = request.headers.get(REQUEST_ID).is_some_and(sane);
+    (!has_one).then(|| *ctx.request_id.get_or_insert_with(rand::random))
 }
 
 /// Replaces the prefix that the route matched.

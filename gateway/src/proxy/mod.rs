@@ -159,11 +159,12 @@ impl ProxyHttp for Gateway {
 
     fn fail_to_connect(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         _peer: &HttpPeer,
         ctx: &mut Ctx,
         error: Box<Error>,
     ) -> Box<Error> {
+        forward::draw_request_id(session.req_header(), ctx);
         dispatch::cannot_connect(ctx, error)
     }
 

@@ -26,7 +26,8 @@ pub(super) fn plot(plan: &Plan, rows: &[Row], usual: Duration) -> String {
             found.count() as f64 / row.episodes.len().max(1) as f64
         };
         let bars: String = (0..WIDTH).map(|column| bar(share(column))).collect();
-        let _ = writeln!(text, "{:>MARGIN$} {}", table::times(row.times), bars.trim_end());
+        let line = format!("{:>MARGIN$} {bars}", table::times(row.times));
+        let _ = writeln!(text, "{}", line.trim_end());
     }
     let _ = writeln!(text, "{:>MARGIN$} {}", "weight", weights(plan, span).trim_end());
     let end = table::time(span);

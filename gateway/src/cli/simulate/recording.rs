@@ -3,6 +3,7 @@
 use std::{fs::File, io::Read as _, path::Path};
 use tidegate_controller::{
     journal::{JournalReader, KeptTick},
+    peek,
     simulate::{Recorded, parse},
 };
 use tidegate_judge::{Action, Decision, Run, Time};
@@ -53,7 +54,7 @@ fn journal(file: &Path, rollout: &str, run: Option<u32>) -> Result<Recording, St
     let reader = JournalReader::new(file);
     let run = match run {
         Some(run) => run,
-        None => last_run(&reader, rollout)?,
+        None => last_run(file, rollout)?,
     };
     let (mut kept, mut after) = (Vec::new(), 0);
     loop {
@@ -77,12 +78,10 @@ fn one(tick: &KeptTick, run: u32) -> Result<Recorded, String> {
     Ok(Recorded { run: Some(run), step: Some(tick.step), tick: counted })
 }
 
-fn last_run(reader: &JournalReader, rollout: &str) -> Result<u32, String> {
-    let contents = reader.contents().map_err(|error| error.to_string())?;
-    let saved = contents.states.iter().find(|saved| saved.rollout == rollout);
-    let saved = saved.ok_or_else(|| format!("it has no run of `{rollout}`"))?;
-    let run: Run = serde_json::from_str(&saved.state).map_err(|error| error.to_string())?;
-    Ok(run.number())
+fn last_run(file: &Path, rollout: &str) -> Result<u32, String> {
+    let saved = peek(file).map_err(|error| error.to_string())?;
+    let run = saved.runs.iter().find(|run| run.plan().name == rollout);
+    run.map(Run::number).ok_or_else(|| format!("it has no run of `{rollout}` that can be read"))
 }
 
 /// The first decision that stopped the run, or ended it.
@@ -104,5 +103,87 @@ fn stop(reader: &JournalReader, rollout: &str, run: u32) -> Result<Option<Decisi
                 && matches!(decision.action, Aborted | Paused | Promoted | RolledBack)
         });
         first = stops.last().or(first);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+    use tidegate_controller::journal::{Checkpoint, Entry, Journal, Record, RecordedTick, Saved};
+    use tidegate_judge::{
+        AdvanceWhen, Freedom, OnBreach, Plan, Risk, Share, Step, Tick, Until, Verb,
+    };
+
+    fn plan() -> Plan {
+        let step = Step { weight: Share::ALL, mirror: None, until: Until::Promoted };
+        let risk = Risk::from_millionths(10_000).expect("1 % is a risk");
+        Plan {
+            name: "shop-v2".to_owned(),
+            route: "shop".to_owned(),
+            baseline: "stable".to_owned(),
+            candidate: "canary".to_owned(),
+            mirror: None,
+            revision: "1".to_owned(),
+            steps: vec![step],
+            gates: Vec::new(),
+            alpha: risk,
+            beta: risk,
+            advance_when: AdvanceWhen::Held,
+            failed_requests: None,
+            on_breach: OnBreach::Rollback,
+        }
+    }
+
+    /// A journal with one run, three ticks of a second each, and what ended it.
+    fn journal_of_a_run(file: &Path) {
+        let (run, started) = Run::start(&plan(), None, "test", Time(10_000));
+        let (ended, aborted) =
+            run.act(Verb::Abort, "test", Freedom::Free, Time(13_000)).expect("it is under way");
+        let mut entry = Entry::new();
+        let state = serde_json::to_string(&ended).expect("a run is JSON");
+        entry.states.push(Saved { rollout: "shop-v2".to_owned(), state });
+        entry.decisions =
+            [started, aborted].iter().map(|one| Record::try_from(one).expect("JSON")).collect();
+        let mut checkpoint = Checkpoint::default();
+        for second in 1..=3 {
+            let tick = Tick { elapsed: Duration::from_secs(1), ..Tick::default() };
+            checkpoint.record(RecordedTick {
+                rollout: "shop-v2".to_owned(),
+                run: 1,
+                time: Time(10_000 + 1000 * second),
+                step: 1,
+                json: serde_json::to_string(&tick).expect("a tick is JSON"),
+            });
+        }
+        let mut journal = Journal::open(file).expect("a new journal");
+        journal.commit(&entry).expect("written");
+        journal.checkpoint(&checkpoint).expect("written");
+    }
+
+    #[test]
+    fn the_state_of_a_gateway_is_a_recording() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = directory.path().join("tidegate.db");
+        journal_of_a_run(&file);
+        let recording = read(&file, "shop-v2", None).expect("the last run");
+        assert_eq!((recording.run, recording.ticks.len()), (Some(1), 3));
+        assert_eq!(recording.began, Some(Time(10_000)));
+        let stop = recording.stop.expect("it was aborted");
+        assert_eq!((stop.action, stop.time), (Action::Aborted, Time(13_000)));
+        let missing = |rollout, run| read(&file, rollout, run).err().unwrap_or_default();
+        assert!(missing("shop-v2", Some(7)).ends_with("has no ticks of run 7 of `shop-v2`"));
+        assert!(missing("shop", None).ends_with("no run of `shop` that can be read"));
+    }
+
+    #[test]
+    fn of_lines_the_last_run_is_taken() {
+        let tick = serde_json::to_string(&Tick::default()).expect("a tick is JSON");
+        let line = |run: u32| format!("{{\"run\": {run}, \"step\": 1, \"tick\": {tick}}}\n");
+        let text = format!("{}{}{}", line(1), line(2), line(2));
+        let last = lines(&text, None).expect("three ticks");
+        assert_eq!((last.run, last.ticks.len()), (Some(2), 2));
+        assert_eq!(lines(&text, Some(1)).expect("three ticks").ticks.len(), 1);
+        assert_eq!(lines(&tick, None).expect("a tick").ticks.len(), 1);
     }
 }

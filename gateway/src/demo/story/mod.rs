@@ -152,7 +152,7 @@ fn after(time: Option<Duration>) -> String {
 }
 
 /// What the admin API did not do.
-fn broken(why: String) -> io::Error {
+fn broken(why: impl std::fmt::Display) -> io::Error {
     io::Error::other(format!("the admin API failed: {why}"))
 }
 

@@ -4,7 +4,7 @@ use crate::{
     act::Verb,
     evidence::WORSE,
     forecast::{Forecast, forecasts},
-    gate::{GateState, Line, Test, Verdict, bad_at, good_at},
+    gate::{GateState, Line, SILENCE, Test, Verdict, bad_at, good_at},
     halves::LaneReport,
     null::Trials,
     plan::{AdvanceWhen, Bound, Gate, Measure, Until},
@@ -371,6 +371,9 @@ impl Run {
             Until::Held { hold, min_requests } => {
                 if active.held < hold {
                     waits.push(format!("{} more", words(hold.saturating_sub(active.held))));
+                }
+                if active.requests == 0 || active.quiet > SILENCE {
+                    waits.push(format!("no requests for {}", words(active.quiet)));
                 }
                 if active.requests < min_requests {
                     waits.push(format!("{} more requests", min_requests - active.requests));

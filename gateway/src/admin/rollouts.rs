@@ -157,6 +157,8 @@ async fn act(
 ) -> Result<Json<Value>, Problem> {
     match shared.control.act(name, verb, &actor.0).await {
         Ok(()) => show(shared, name),
+        // The configuration may have it since a moment ago.
+        Err(Refusal::Unknown { .. }) => Err(missing(shared, name)),
         Err(refusal) => Err(refused(&shared.control.board(), name, &refusal)),
     }
 }

@@ -8,7 +8,7 @@ mod table;
 use super::output;
 use clap::{Args, ValueEnum};
 use serde_json::json;
-use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
+use std::{num::NonZeroUsize, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 use strsim::osa_distance;
 use tidegate_config::plan::{Rollout, Route};
 use tidegate_controller::simulate::{
@@ -49,8 +49,8 @@ pub(super) struct Options {
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = duration)]
     after: Duration,
     /// Rollouts that are played for each row
-    #[arg(long, value_name = "NUMBER", default_value_t = 2000)]
-    runs: usize,
+    #[arg(long, value_name = "NUMBER", default_value = "2000")]
+    runs: NonZeroUsize,
     /// The same seed gives the same result
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     seed: u64,
@@ -160,7 +160,7 @@ impl Options {
 
     fn play(&self, plan: &Plan, times: f64, traffic: &Traffic, usual: Duration) -> Row {
         let limit = usual.saturating_mul(Self::PATIENCE).max(Duration::from_secs(600));
-        let episodes = play_many(plan, traffic, limit, self.runs, self.seed);
+        let episodes = play_many(plan, traffic, limit, self.runs.get(), self.seed);
         Row { times, summary: Summary::of(&episodes), episodes }
     }
 

@@ -60,9 +60,9 @@ pub(super) struct Versions {
 
 /// The configuration's text.
 pub(super) fn text(versions: Versions, plan: Plan) -> String {
-    let (Weights { stable, canary }, rollouts) = match plan {
-        Plan::Fixed(weights) => (weights, String::new()),
-        Plan::Rollout(release) => (Weights { stable: 100, canary: 0 }, rollouts(release)),
+    let (Weights { stable, canary }, mirror, rollouts) = match plan {
+        Plan::Fixed(weights) => (weights, "", String::new()),
+        Plan::Rollout(release) => (HANDED_OVER, REHEARSAL, rollouts(release)),
     };
     let Versions { v1, v2, v3 } = versions;
     format!(
@@ -93,14 +93,20 @@ routes:
         upstream: v3
         percent: 25
         compare: {{ ignore: [$.version], noise_upstream: v1 }}
-      - name: rehearsal              # v2 too, in the dark step of a rollout
-        upstream: v2
-        percent: 0
-        compare: {{ ignore: [$.version, $.served_at, $.trace] }}
-    expose_variant: true             # the answer says who gave it: x-tidegate-variant
+{mirror}    expose_variant: true             # the answer says who gave it: x-tidegate-variant
 {rollouts}"
     )
 }
+
+/// What holds without the rollout, which owns these weights.
+const HANDED_OVER: Weights = Weights { stable: 100, canary: 0 };
+
+/// The mirror for the rollout's dark step.
+const REHEARSAL: &str = "      - name: rehearsal              # v2 too, in the rollout's dark step
+        upstream: v2
+        percent: 0
+        compare: { ignore: [$.version, $.served_at, $.trace] }
+";
 
 /// A rollout of v2.
 fn rollouts(Release { revision, hold }: Release) -> String {
@@ -201,7 +207,7 @@ mod tests {
             let found = &loaded.plan.routes[0].variants;
             let (weights, rollouts) = match plan {
                 Plan::Fixed(Weights { stable, canary }) => ([stable, canary], 0),
-                Plan::Rollout(_) => ([100, 0], 1),
+                Plan::Rollout(_) => ([HANDED_OVER.stable, HANDED_OVER.canary], 1),
             };
             assert_eq!([found[0].weight, found[1].weight], weights);
             assert_eq!(loaded.plan.rollouts.len(), rollouts);

@@ -48,9 +48,9 @@ fn nothing_is_said_of_silence_but_how_long_it_lasts() {
     assert_eq!(report.held_seconds, 60.0 + 10.0);
     story.is("
         0s configuration started 1/1 0% -> 10%: revision 1 begins
-        3600s waits for: 1 min 30 s more; `errors`: no data
+        3600s waits for: 1 min 30 s more; no requests for 1 h; `errors`: no data
         3640s waits for: 50 s more
-        4540s waits for: 20 s more; `errors`: no data
+        4540s waits for: 20 s more; no requests for 15 min 30 s; `errors`: no data
         ");
 }
 

@@ -116,7 +116,7 @@ impl Dispatcher {
             }
             Err(error) => {
                 self.state.failed_attempts.fetch_add(1, Relaxed);
-                let gives_up = self.retry.gives_up(attempts, delivery.created, at);
+                let gives_up = self.retry.gives_up(attempts);
                 complain(delivery, attempts, &error, gives_up);
                 let done = gives_up.then_some(delivery.id);
                 self.lanes.wait(&delivery.url, done, now + wait);

@@ -1,7 +1,6 @@
 //! When a delivery that failed is tried again, and when it is given up.
 
 use std::time::Duration;
-use tidegate_judge::Time;
 
 /// How often and for how long deliveries are tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,19 +13,17 @@ pub struct Retry {
     pub longest: Duration,
     /// After so many failures it is given up.
     pub attempts: u32,
-    /// After a failure so long after the decision it is given up.
-    pub age: Duration,
 }
 
 impl Default for Retry {
-    /// Calls of 10 s; waits of 1 s to 5 min; 20 attempts, which take an hour, and at most a day.
+    /// Calls of 10 s; waits of 1 s to 5 min; 20 attempts, which take an hour. Counted, not timed: a
+    /// clock that jumps gives nothing up.
     fn default() -> Self {
         Self {
             timeout: Duration::from_secs(10),
             first: Duration::from_secs(1),
             longest: Duration::from_secs(300),
             attempts: 20,
-            age: Duration::from_secs(24 * 3600),
         }
     }
 }
@@ -40,9 +37,9 @@ impl Retry {
         wait.mul_f64(1.0 - jitter.clamp(0.0, 1.0) / 2.0)
     }
 
-    /// Whether this many failures, at `now`, are the end of it.
-    pub(super) fn gives_up(&self, failures: u32, created: Time, now: Time) -> bool {
-        failures >= self.attempts || now >= created.after(self.age)
+    /// Whether this many failures are the end of it.
+    pub(super) fn gives_up(&self, failures: u32) -> bool {
+        failures >= self.attempts
     }
 }
 
@@ -62,10 +59,6 @@ mod tests {
     #[test]
     fn it_ends() {
         let retry = Retry::default();
-        let day = 24 * 3600 * 1000;
-        assert!(!retry.gives_up(19, Time(0), Time(day - 1)));
-        assert!(retry.gives_up(20, Time(0), Time(0)));
-        assert!(retry.gives_up(1, Time(0), Time(day)));
-        assert!(!retry.gives_up(1, Time(day), Time(0)), "a clock that was put back");
+        assert!(!retry.gives_up(19) && retry.gives_up(20));
     }
 }

@@ -28,7 +28,6 @@ fn quick() -> Retry {
         first: Duration::from_millis(20),
         longest: Duration::from_millis(100),
         attempts: 5,
-        age: Duration::from_secs(3600),
     }
 }
 

@@ -41,9 +41,10 @@ fuzz: ## each fuzz target for FUZZ_SECONDS (20)
 	@scripts/deps.sh build fuzz
 	scripts/fuzz.sh $(FUZZ_SECONDS)
 
-bench: ## lookups and splits, instruction counts, CPU time against a bare pingora proxy, Envoy and nginx
+bench: ## lookups and splits, instruction counts, how the judge of rollouts does, CPU time against a bare pingora proxy, Envoy and nginx
 	@scripts/deps.sh build bench
 	cargo bench --locked --profile dist --package tidegate-benches
 	cargo run --locked --profile dist --package tidegate-benches --bin instructions
+	cargo run --locked --profile dist --package tidegate-benches --bin judges
 	scripts/proxy-cost.sh
 	scripts/mirror-cost.sh

@@ -129,15 +129,15 @@ fn a_dark_candidate_is_rolled_back_before_users_meet_it() {
 /// Alpha is a promise: 2,000 healthy candidates each, exactly on the line.
 #[test]
 fn healthy_candidates_are_rolled_back_no_more_often_than_alpha_says() {
-    // Watched for 300 failures: early on is when a test is most easily fooled.
+    // Watched for 1,000 failures; early on is when a test is most easily fooled.
     let traffic = |errors: f64| Traffic {
         rate: 1000.0,
         errors,
-        ticks: Ticks::Growing { events: 0.5, part: 0.03 },
+        ticks: Ticks::Growing { events: 0.3, part: 0.02 },
         ..Traffic::default()
     };
-    let for_failures = |errors: f64| Duration::from_secs_f64(300.0 / (1000.0 * errors));
-    let ramp = plan(vec![held(1.0, 100), held(10.0, 100), held(50.0, 100)], vec![no_worse(0)]);
+    let for_failures = |errors: f64| Duration::from_secs_f64(1000.0 / (1000.0 * errors));
+    let ramp = plan(vec![held(1.0, 300), held(10.0, 300), held(50.0, 400)], vec![no_worse(0)]);
     let ceiling = Plan {
         gates: vec![no_worse(0), gate("ceiling", Measure::Errors(Lines::Max(share(1.0))))],
         ..constant(10.0)

@@ -183,8 +183,9 @@ impl Run {
     /// users will not get it before that is decided: of candidates that meet the line, at most a share
     /// of beta is ever held up, and these until their evidence fades.
     pub(crate) fn suspects(&self, gate: &GateState) -> bool {
-        let at = good_at(&self.plan);
-        gate.tests.iter().any(|test| test.worse.value() >= at)
+        let (at, step) = (good_at(&self.plan), self.step_at(self.position()));
+        let mut tests = gate.tests.iter().filter(|test| test.applies(&step));
+        tests.any(|test| test.worse.value() >= at)
     }
 
     fn why_over(&self, active: &Active) -> String {

@@ -66,7 +66,6 @@ pub fn play(plan: &Plan, traffic: &Traffic, limit: Duration, seed: u64) -> Episo
             break;
         }
         if run.state() == State::Waiting
-            && limit > Duration::ZERO
             && let Ok((next, decision)) = run.act(Verb::Promote, "person", Freedom::Free, now)
         {
             run = next;

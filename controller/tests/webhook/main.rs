@@ -234,18 +234,6 @@ fn a_dead_url_is_given_up_and_the_next_goes_on() {
     assert_eq!(read().unwrap(), "the answer's status is 400");
 }
 
-#[test]
-fn an_old_delivery_is_tried_once_more() {
-    let directory = TempDir::new().unwrap();
-    let server = Server::start(|_| answer("503 Service Unavailable", ""));
-    let writer = open(&directory);
-    let webhooks = Webhooks::start_with(&writer, quick()).unwrap();
-    let yesterday = Time(now().0 - 25 * 3600 * 1000);
-    decide_at(&writer, yesterday, 1, &[&server.url()], None);
-    wait(|| webhooks.counts().given_up == 1);
-    assert_eq!(server.requests().len(), 1);
-}
-
 /// A URL that hangs, and one that sends its answer byte by byte, hold up themselves only.
 #[test]
 fn urls_do_not_wait_for_each_other() {

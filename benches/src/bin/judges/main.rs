@@ -41,7 +41,7 @@ struct Effort {
     horizon: f64,
 }
 
-/// Where the ends of the tables go.
+/// A title, and what makes the tables below it.
 type Section = (&'static str, fn(Effort) -> Vec<Table>);
 
 const SECTIONS: [Section; 6] = [

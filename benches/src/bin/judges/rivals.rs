@@ -12,9 +12,7 @@ use crate::{
     table::{Table, percent},
 };
 use std::time::Duration;
-use tidegate_controller::simulate::{
-    Spread, Ticks, Traffic, World, Worse, in_parallel, seed_of,
-};
+use tidegate_controller::simulate::{Spread, Ticks, Traffic, World, Worse, in_parallel, seed_of};
 use tidegate_judge::{Arms, Plan, Run, Tick, Time};
 
 /// The candidate's share of the requests.
@@ -83,9 +81,7 @@ fn table(effort: Effort, base: f64) -> Table {
     let columns: Vec<Vec<Vec<Fate>>> = [1.0]
         .into_iter()
         .chain(TIMES)
-        .map(|times| {
-            in_parallel(runs, |run| watch(&plan, base, times, seed_of(effort.seed, run)))
-        })
+        .map(|times| in_parallel(runs, |run| watch(&plan, base, times, seed_of(effort.seed, run))))
         .collect();
     for (position, (name, _)) in JUDGES.iter().enumerate() {
         let cells = columns.iter().enumerate().map(|(column, runs)| {
@@ -112,11 +108,7 @@ fn cell(fates: &[&Fate], healthy: bool) -> String {
 }
 
 fn words(seconds: f64) -> String {
-    if seconds < 90.0 {
-        format!("{seconds:.0} s")
-    } else {
-        format!("{:.1} min", seconds / 60.0)
-    }
+    if seconds < 90.0 { format!("{seconds:.0} s") } else { format!("{:.1} min", seconds / 60.0) }
 }
 
 /// The candidate's success rate.
@@ -136,8 +128,7 @@ fn watch(plan: &Plan, base: f64, times: f64, seed: u64) -> Vec<Fate> {
     let mut world = World::new(plan, &traffic, seed);
     let setting = Run::start(plan, None, "bench", Time(0)).0.setting();
     let mut judges: Vec<Box<dyn Judge>> = JUDGES.iter().map(|(_, make)| make(plan, base)).collect();
-    let mut fates: Vec<Fate> =
-        judges.iter().map(|_| Fate { found: None, failed: 0 }).collect();
+    let mut fates: Vec<Fate> = judges.iter().map(|_| Fate { found: None, failed: 0 }).collect();
     let mut minute = Arms::default();
     for second in 1..=MINUTES * 60 {
         let tick = world.tick(setting, Duration::MAX);

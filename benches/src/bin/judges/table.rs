@@ -26,9 +26,8 @@ impl Table {
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}\n", self.caption)?;
-        let line = |f: &mut fmt::Formatter<'_>, cells: &[String]| {
-            writeln!(f, "| {} |", cells.join(" | "))
-        };
+        let line =
+            |f: &mut fmt::Formatter<'_>, cells: &[String]| writeln!(f, "| {} |", cells.join(" | "));
         line(f, &self.heads)?;
         writeln!(f, "|{}", "---|".repeat(self.heads.len()))?;
         self.rows.iter().try_for_each(|row| line(f, row))

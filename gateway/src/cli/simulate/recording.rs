@@ -97,12 +97,13 @@ fn stop(reader: &JournalReader, rollout: &str, run: u32) -> Result<Option<Decisi
             // One that this version cannot read is no reason to show nothing.
             serde_json::from_str::<Decision>(&kept.json).ok()
         });
-        let stops = decisions.filter(|decision| {
+        let mut stops = decisions.filter(|decision| {
             use Action::{Aborted, Paused, Promoted, RolledBack};
             decision.run == run
                 && matches!(decision.action, Aborted | Paused | Promoted | RolledBack)
         });
-        first = stops.last().or(first);
+        // Newest first.
+        first = stops.next_back().or(first);
     }
 }
 

@@ -9,7 +9,7 @@ export PATH := $(CURDIR)/target/tools/bin:$(PATH):$(HOME)/.cargo/bin:/usr/sbin
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' Makefile | expand -t 16
 
-demo: ## two versions of a service behind the gateway, live; ARGS="--once --json" for a report
+demo: ## rollouts of a good and a bad version behind the gateway, live; ARGS="--once --json" for a report
 	@scripts/deps.sh build
 	cargo run --locked --release --package tidegate -- demo $(ARGS)
 

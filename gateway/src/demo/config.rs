@@ -105,6 +105,7 @@ const HANDED_OVER: Weights = Weights { stable: 100, canary: 0 };
 const REHEARSAL: &str = "      - name: rehearsal              # v2 too, in the rollout's dark step
         upstream: v2
         percent: 0
+        timeout: 30s                 # copies yield to all other work
         compare: { ignore: [$.version, $.served_at, $.trace] }
 ";
 

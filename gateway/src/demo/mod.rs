@@ -33,7 +33,7 @@ use std::{
 };
 
 /// The longest that the unattended story may take, its start and end not counted.
-const STORY_LIMIT: Duration = Duration::from_secs(60);
+const STORY_LIMIT: Duration = Duration::from_secs(75);
 
 /// For tasks that are left when everything is over.
 const LAST_TASKS: Duration = Duration::from_secs(1);

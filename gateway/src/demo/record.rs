@@ -2,7 +2,7 @@
 
 use super::stats::thousands;
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     fmt,
     sync::{
         Mutex, MutexGuard, PoisonError,
@@ -43,7 +43,8 @@ pub(super) struct Answered {
 pub(super) struct Totals {
     pub(super) requests: u64,
     pub(super) failed: u64,
-    pub(super) last_failure: Option<String>,
+    /// How many failed for which reason.
+    pub(super) reasons: BTreeMap<String, u64>,
 }
 
 /// The requests of the last seconds, and counts of all.
@@ -71,7 +72,7 @@ impl Record {
         inner.totals.requests += 1;
         if let Some(why) = &sample.failure {
             inner.totals.failed += 1;
-            inner.totals.last_failure = Some(why.clone());
+            *inner.totals.reasons.entry(why.clone()).or_default() += 1;
         }
         let ended = sample.ended();
         inner.recent.push_back(sample);
@@ -118,10 +119,11 @@ impl Sample {
 impl fmt::Display for Totals {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} requests, {} failed", thousands(self.requests), thousands(self.failed))?;
-        match &self.last_failure {
-            Some(why) => write!(f, " (last: {why})"),
-            None => Ok(()),
+        if self.reasons.is_empty() {
+            return Ok(());
         }
+        let reasons = self.reasons.iter().map(|(why, count)| format!("{why}: {count}"));
+        write!(f, " ({})", reasons.collect::<Vec<_>>().join("; "))
     }
 }
 
@@ -143,6 +145,6 @@ mod tests {
         assert_eq!(record.since(start).len(), 2);
         assert_eq!(record.since(start + KEEP).len(), 1);
         let shown = record.totals().to_string();
-        assert_eq!(shown, "3 requests, 1 failed (last: HTTP 500 from v2)");
+        assert_eq!(shown, "3 requests, 1 failed (HTTP 500 from v2: 1)");
     }
 }

@@ -4,6 +4,7 @@ use super::{load, record::Totals, stats::thousands};
 use crate::screen::Paint;
 use serde::Serialize;
 use std::{
+    collections::BTreeMap,
     io::{self, Write as _},
     time::Instant,
 };
@@ -30,7 +31,7 @@ struct Summary<'a> {
     seconds: f64,
     requests: u64,
     failed: u64,
-    last_failure: Option<String>,
+    reasons: BTreeMap<String, u64>,
     claims: &'a [Claim],
 }
 
@@ -86,9 +87,9 @@ impl Report {
                 writeln!(out, "\n{verdict}: {requests} requests in {seconds} s")?;
             }
             None => {
-                let Totals { requests, failed, last_failure } = totals;
+                let Totals { requests, failed, reasons } = totals;
                 let claims = &self.claims[..];
-                let summary = Summary { ok, seconds, requests, failed, last_failure, claims };
+                let summary = Summary { ok, seconds, requests, failed, reasons, claims };
                 serde_json::to_writer_pretty(&mut out, &summary)?;
                 writeln!(out)?;
             }

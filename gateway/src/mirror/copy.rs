@@ -20,7 +20,7 @@ use serde::Serialize;
 use std::{
     net::{IpAddr, SocketAddr},
     sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 use tidegate_compare::{Budget, Charge, NotCompared, Verdict, compare};
 use tidegate_config::{
@@ -68,6 +68,9 @@ pub(super) struct Observed {
     /// The access log has a line of it.
     pub(super) logged: bool,
 }
+
+/// How late a timer fires on a machine that has a moment for it.
+const LATE: Duration = Duration::from_millis(50);
 
 /// What the answer is compared with.
 pub(super) enum Against {
@@ -251,10 +254,27 @@ impl Copy {
     /// Tells the rollout whose dark version this is how it did.
     fn count_dark(&self, sent: &Exchanged) {
         let Some((lane, failed)) = self.lane().zip(sent.outcome.failed()) else { return };
+        if self.ran_late(sent) {
+            return;
+        }
         lane.count_dark(Side::Candidate, Ended { failed, took: Some(sent.took) });
         if failed {
             lane.sample(self.payload.text("x-request-id"));
         }
+    }
+
+    /// Whether its time was over because nobody had looked: mirrors' threads yield to all other work,
+    /// and on a machine without a free moment a timer that fires late says nothing about the answer.
+    fn ran_late(&self, sent: &Exchanged) -> bool {
+        let plan = self.plan();
+        let limit = match sent.outcome {
+            Outcome::Timeout => plan.timeout,
+            Outcome::ConnectFailure => {
+                self.snapshot.state.plan().upstreams[plan.upstream].timeouts.connect
+            }
+            _ => return false,
+        };
+        sent.took > limit + LATE
     }
 
     /// The lane of the route's rollout, if this is its mirror.

@@ -19,7 +19,7 @@ use tokio::time::sleep;
 const LAST: Release = Release { revision: "2.2", hold: 1 };
 
 /// The longest wait for a rollout.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(25);
 
 /// Between looks at a rollout.
 const POLL: Duration = Duration::from_millis(20);

@@ -367,7 +367,7 @@ impl Run {
             None => {}
         }
         match self.step_at(active.step).until {
-            Until::Promoted => waits.push("waits for `promote`".to_owned()),
+            Until::Promoted => waits.push("somebody to `promote`".to_owned()),
             Until::Held { hold, min_requests } => {
                 if active.held < hold {
                     waits.push(format!("{} more", words(hold.saturating_sub(active.held))));
@@ -381,7 +381,8 @@ impl Run {
             }
         }
         let certified = self.plan.advance_when == AdvanceWhen::Certified;
-        for gate in self.gates.iter().filter(|gate| !self.passes(gate, certified)) {
+        let asks = matches!(self.step_at(active.step).until, Until::Held { .. });
+        for gate in self.gates.iter().filter(|gate| asks && !self.passes(gate, certified)) {
             let verdict = self.verdict(gate);
             let verdict = match verdict {
                 Verdict::Undecided if self.suspects(gate) => "looks bad".to_owned(),

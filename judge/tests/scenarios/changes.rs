@@ -93,7 +93,7 @@ fn an_edit_of_the_step_does_not_skip_what_comes_after() {
         80s controller advanced 3/5 0% -> 10%: held for 60 s with 600 requests, no gate is bad
         80s configuration replanned 3/5 10% -> 10%: the plan was changed: from the next step on
         110s controller advanced 4/5 10% -> 10%: held for 30 s with 300 requests, no gate is bad
-        200s waits for: waits for `promote`
+        200s waits for: somebody to `promote`
         ");
 }
 

@@ -24,7 +24,7 @@ fn a_good_candidate_goes_all_the_way() {
     story.is("
         0s configuration started 1/4 0% -> 1%: revision 1 begins
         30s controller advanced 2/4 1% -> 1%: held for 30 s with 30 requests, no gate is bad
-        30s waits for: waits for `promote`; `errors`: no data
+        30s waits for: somebody to `promote`
         80s ann advanced 3/4 1% -> 10%: ann asked for `promote`
         100s waits for: 50 more requests
         110s controller advanced 4/4 10% -> 100%: held for 30 s with 300 requests, no gate is bad

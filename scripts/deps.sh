@@ -24,7 +24,9 @@ main() {
         build) need_rust && need_package cc gcc gcc gcc && need_package make make make make &&
             need_package cmake cmake cmake cmake ;;
         test) need_package curl curl curl curl && need_package python3 python3 python3 python &&
-            need_package nghttpd nghttp2-server nghttp2 nghttp2 ;;
+            need_package nghttpd nghttp2-server nghttp2 nghttp2 &&
+            need_package faketime faketime libfaketime libfaketime &&
+            need_package prlimit util-linux util-linux util-linux ;;
         lint) ;;
         fuzz) need_package c++ g++ gcc-c++ gcc ;;
         bench) need_package wrk wrk wrk wrk && need_package taskset util-linux util-linux util-linux &&

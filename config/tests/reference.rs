@@ -138,7 +138,11 @@ fn completed(block: &str) -> String {
         }
     }
     if !has("routes:") {
-        whole.push_str("routes: [{ name: all, variants: [{ name: one, upstream: shop-v1 }] }]\n");
+        whole.push_str("routes:\n  - name: shop\n    bucket_by: client_ip\n    variants:\n");
+        for (name, upstream, weight) in [("stable", "shop-v1", 100), ("canary", "shop-v2", 0)] {
+            let variant = format!("name: {name}, upstream: {upstream}, weight: {weight}");
+            whole.push_str(&format!("      - {{ {variant} }}\n"));
+        }
     }
     whole
 }

@@ -5,12 +5,15 @@ use tidegate_judge::{Illegal, Verb};
 /// How a command went.
 pub type Reply = Result<(), Refusal>;
 
+/// Who hears of it.
+pub(crate) type Asker = Box<dyn FnOnce(Reply) + Send>;
+
 /// A wish, and who hears what came of it.
 pub(crate) enum Command {
     /// A verb for one rollout.
-    Act { rollout: String, verb: Verb, actor: String, reply: Box<dyn FnOnce(Reply) + Send> },
+    Act { rollout: String, verb: Verb, actor: String, reply: Asker },
     /// Nothing advances from now on, or things may again.
-    Freeze { freeze: bool, actor: String, reply: Box<dyn FnOnce(Reply) + Send> },
+    Freeze { freeze: bool, actor: String, reply: Asker },
     /// The end.
     Stop(std::sync::mpsc::Sender<()>),
 }

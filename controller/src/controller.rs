@@ -52,6 +52,8 @@ pub(crate) struct Controller<E> {
     /// Rollouts whose saved run cannot be read.
     pub(crate) unreadable: Vec<String>,
     pub(crate) freeze: Option<Freeze>,
+    /// Whether everything is frozen is not kept yet.
+    pub(crate) refreeze: bool,
     /// In force, and not durable yet.
     pub(crate) pending: VecDeque<Pending>,
     /// Asked for, and neither kept nor refused by a disk that hangs.
@@ -70,6 +72,14 @@ pub(crate) struct Tracked {
     /// What was counted since the last checkpoint.
     pub(crate) recorded: Tick,
     pub(crate) changed: bool,
+    /// Since when it is where it is, in this process.
+    pub(crate) since: Instant,
+}
+
+impl Tracked {
+    pub(crate) fn new(run: Run) -> Self {
+        Self { run, recorded: Tick::default(), changed: false, since: Instant::now() }
+    }
 }
 
 impl<E: Edge> Controller<E> {
@@ -83,6 +93,8 @@ impl<E: Edge> Controller<E> {
                 let left = next.saturating_duration_since(Instant::now());
                 match commands.recv_timeout(left) {
                     Ok(Command::Stop(done)) => {
+                        // What was counted since the last one is evidence, too.
+                        self.look();
                         self.checkpoint();
                         self.keeper.close(LAST_WORDS);
                         let _ = done.send(());
@@ -116,8 +128,15 @@ impl<E: Edge> Controller<E> {
         if changed {
             self.reconcile();
         }
+        if !self.keeper.is_open() {
+            // Whoever has the journal may have decided something.
+            self.put_in_force();
+        }
         if self.keeper.was_moved() {
             self.runs.values_mut().for_each(|tracked| tracked.changed = true);
+        }
+        if self.refreeze {
+            self.refreeze = self.keeper.set_freeze(self.freeze.as_ref(), PATIENCE).is_err();
         }
         self.flush();
         self.catch_up();
@@ -133,7 +152,7 @@ impl<E: Edge> Controller<E> {
             let Some(mut tick) = self.edge.take(&name) else { continue };
             tick.elapsed = elapsed;
             tick.readings = take_readings(&mut answers, &name);
-            self.judge(&name, &tick);
+            self.judge(&name, tick);
         }
         if self.checkpointed.elapsed() >= CHECKPOINT {
             self.checkpoint();
@@ -141,9 +160,12 @@ impl<E: Edge> Controller<E> {
         self.show();
     }
 
-    fn judge(&mut self, name: &str, tick: &Tick) {
+    fn judge(&mut self, name: &str, mut tick: Tick) {
         let freedom = self.freedom();
         let Some(tracked) = self.runs.get_mut(name) else { return };
+        // A step may have begun in the middle of the tick.
+        tick.elapsed = tick.elapsed.min(tracked.since.elapsed());
+        let tick = &tick;
         if !tracked.recorded.merge(tick) {
             let earlier = std::mem::replace(&mut tracked.recorded, tick.clone());
             self.keeper.record(&tracked.run, &earlier, now());
@@ -181,6 +203,7 @@ impl<E: Edge> Controller<E> {
             let tick = std::mem::take(&mut tracked.recorded);
             self.keeper.save(&tracked.run, &tick, now());
         }
+        self.keeper.look();
         self.keeper.checkpoint();
         self.keeper.keep(self.edge.keep(), PATIENCE);
     }

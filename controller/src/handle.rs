@@ -46,6 +46,7 @@ impl Handle {
             runs: BTreeMap::new(),
             unreadable: Vec::new(),
             freeze: None,
+            refreeze: false,
             pending: VecDeque::new(),
             late: None,
             refused: None,

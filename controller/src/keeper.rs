@@ -16,7 +16,7 @@ use std::{
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
-use tidegate_judge::{Decision, Run, Tick, Time};
+use tidegate_judge::{Decision, Plan, Run, Setting, Tick, Time};
 
 /// How often a journal that cannot be opened is tried again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -32,6 +32,7 @@ pub(crate) struct Keeper {
     /// Tells others what was committed.
     webhooks: Option<Webhooks>,
     error: Option<String>,
+    closed: Closed,
     try_at: Instant,
     /// How often the file was taken away.
     moves: u64,
@@ -39,6 +40,16 @@ pub(crate) struct Keeper {
     kept: Option<String>,
     /// To be saved with the next checkpoint.
     batch: Checkpoint,
+}
+
+/// What a journal that is not open means for rollouts that nobody judges here.
+enum Closed {
+    /// Not tried yet, or in use for a moment: all stays as it is.
+    Unknown,
+    /// Another process judges. What it saved last.
+    Held(Vec<Run>),
+    /// Nobody can judge.
+    Unusable,
 }
 
 /// What was saved.
@@ -84,6 +95,7 @@ impl Keeper {
             writer: None,
             webhooks: None,
             error: None,
+            closed: Closed::Unknown,
             try_at: Instant::now(),
             moves: 0,
             kept: None,
@@ -118,6 +130,14 @@ impl Keeper {
                 Some(saved(contents))
             }
             Err(error) => {
+                self.closed = match &error {
+                    JournalError::Held { .. } => match peek(&path) {
+                        Ok(saved) => Closed::Held(saved.runs),
+                        Err(_) => Closed::Unknown,
+                    },
+                    JournalError::Locked { .. } => Closed::Unknown,
+                    _ => Closed::Unusable,
+                };
                 let error = error.to_string();
                 if self.error.as_ref() != Some(&error) {
                     tracing::error!(
@@ -132,6 +152,25 @@ impl Keeper {
 
     pub(crate) fn is_open(&self) -> bool {
         self.writer.is_some()
+    }
+
+    /// What is to be in force for a rollout that is not judged here; `None`: what is.
+    ///
+    /// A candidate that nobody can judge has no users, and whoever may not judge follows who does.
+    pub(crate) fn unjudged(&self, plan: &Plan) -> Option<Setting> {
+        let names = |plan: &Plan| {
+            let Plan { name, revision, route, baseline, candidate, .. } = plan;
+            [name, revision, route, baseline, candidate].map(String::clone)
+        };
+        let is_of = |run: &&Run| names(run.plan()) == names(plan);
+        match &self.closed {
+            _ if self.is_open() => None,
+            Closed::Unknown => None,
+            Closed::Unusable => Some(Setting::NOTHING),
+            Closed::Held(runs) => {
+                Some(runs.iter().find(is_of).map_or(Setting::NOTHING, Run::setting))
+            }
+        }
     }
 
     /// How calling webhooks goes.
@@ -208,6 +247,11 @@ impl Keeper {
             step: run.position() + 1,
             json,
         });
+    }
+
+    /// Has the next checkpoint look after the file, even if there is nothing to write.
+    pub(crate) fn look(&mut self) {
+        self.batch.look();
     }
 
     /// Has all that was added written, sooner or later.

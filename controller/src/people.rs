@@ -14,7 +14,11 @@ impl<E: Edge> Controller<E> {
             Command::Act { rollout, verb, actor, reply } => {
                 let answer = self.act(&rollout, verb, &actor);
                 self.show();
-                reply(answer);
+                match (answer, &mut self.late) {
+                    (None, Some(late)) => late.tell(reply),
+                    (None, None) => reply(Err(Refusal::Busy)),
+                    (Some(answer), _) => reply(answer),
+                }
             }
             Command::Freeze { freeze, actor, reply } => {
                 let answer = self.set_freeze(freeze, &actor);
@@ -25,22 +29,27 @@ impl<E: Edge> Controller<E> {
         }
     }
 
-    fn act(&mut self, name: &str, verb: Verb, actor: &str) -> Reply {
+    /// What came of it; `None` when the disk takes its time.
+    fn act(&mut self, name: &str, verb: Verb, actor: &str) -> Option<Reply> {
         let is_wanted = self.wanted.iter().any(|wanted| wanted.plan.name == name);
         let Some(tracked) = self.runs.get(name).filter(|_| is_wanted) else {
             let names = self.wanted.iter().map(|wanted| wanted.plan.name.clone()).collect();
-            return Err(match (is_wanted, &self.keeper.error(), &self.freeze) {
+            return Some(Err(match (is_wanted, &self.keeper.error(), &self.freeze) {
                 (false, ..) => Refusal::Unknown { rollout: name.to_owned(), known: names },
                 (true, Some(error), _) => Refusal::Unkept(error.clone()),
                 (true, None, _) => Refusal::NotStarted(name.to_owned()),
-            });
+            }));
         };
         let frozen = self.freeze.is_some();
         let freedom = if frozen { Freedom::Frozen } else { Freedom::Free };
-        let (next, decision) = tracked.run.act(verb, actor, freedom, now())?;
+        let (next, decision) = match tracked.run.act(verb, actor, freedom, now()) {
+            Ok(acted) => acted,
+            Err(illegal) => return Some(Err(illegal.into())),
+        };
         match self.settle(name, next, vec![decision]) {
-            Ok(_) => Ok(()),
-            Err(error) => Err(Refusal::Unkept(error.to_string())),
+            Ok(_) => Some(Ok(())),
+            Err(error) if error.is_slow() => None,
+            Err(error) => Some(Err(Refusal::Unkept(error.to_string()))),
         }
     }
 
@@ -54,6 +63,8 @@ impl<E: Edge> Controller<E> {
         if freeze || kept.is_ok() {
             self.freeze = next;
         }
+        // Whatever the disk makes of it, what holds here is what it is to have.
+        self.refreeze = kept.is_err();
         kept.map_err(|error| Refusal::Unkept(error.to_string()))?;
         let (action, what) = match freeze {
             true => (Action::Frozen, "stopped all rollouts from advancing"),

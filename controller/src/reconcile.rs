@@ -5,7 +5,7 @@ use crate::{
     edge::Edge,
     keeper::Saved,
 };
-use tidegate_judge::{Freedom, Run, Tick};
+use tidegate_judge::{Freedom, Run};
 
 /// Why a run ends whose rollout is gone.
 const REMOVED: &str = "the configuration does not have it any more";
@@ -25,11 +25,7 @@ impl<E: Edge> Controller<E> {
                 "resumed"
             );
             // What was decided while nothing could be kept is newer than what was kept.
-            self.runs.entry(name).or_insert(Tracked {
-                run,
-                recorded: Tick::default(),
-                changed: false,
-            });
+            self.runs.entry(name).or_insert(Tracked::new(run));
         }
     }
 

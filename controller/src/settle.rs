@@ -7,12 +7,13 @@
 
 use crate::{
     board::Announced,
+    command::{Asker, Refusal, Reply},
     controller::{Controller, PATIENCE, Tracked, now},
     edge::Edge,
     keeper::{Commit, Unkept},
 };
-use std::time::Instant;
-use tidegate_judge::{Action, Decision, Run, State, Tick};
+use std::time::{Duration, Instant};
+use tidegate_judge::{Action, Decision, Run, State};
 
 /// Decisions in force that may wait to be durable. Those that take a candidate away may always: of
 /// these there is one for each run.
@@ -30,7 +31,25 @@ pub(crate) struct Late {
     pending: Pending,
     before: (u32, usize, State),
     next: Run,
+    /// Who asked for it, and when.
+    asker: Option<(Asker, Instant)>,
 }
+
+impl Late {
+    /// Has `asker` wait for what becomes of it.
+    pub(crate) fn tell(&mut self, asker: Asker) {
+        self.asker = Some((asker, Instant::now()));
+    }
+
+    fn answer(&mut self, reply: Reply) {
+        if let Some((asker, _)) = self.asker.take() {
+            asker(reply);
+        }
+    }
+}
+
+/// How long a person waits for a disk that hangs.
+const ANSWER: Duration = Duration::from_secs(5);
 
 impl<E: Edge> Controller<E> {
     /// Makes `next` the state of the rollout: durable, in force, announced. `Ok(false)` when it is
@@ -67,7 +86,8 @@ impl<E: Edge> Controller<E> {
             if error.is_slow() {
                 let before = self.runs.get(name).map(|tracked| stage(&tracked.run));
                 let pending = Pending { commit, decisions };
-                self.late = Some(Late { pending, before: before.unwrap_or(NO_STAGE), next });
+                self.late =
+                    Some(Late { pending, before: before.unwrap_or(NO_STAGE), next, asker: None });
             }
             return Err(error.clone());
         }
@@ -92,13 +112,14 @@ impl<E: Edge> Controller<E> {
 
     pub(crate) fn adopt(&mut self, name: &str, run: Run) {
         let Some(tracked) = self.runs.get_mut(name) else {
-            let tracked = Tracked { run, recorded: Tick::default(), changed: true };
+            let tracked = Tracked { changed: true, ..Tracked::new(run) };
             self.runs.insert(name.to_owned(), tracked);
             return;
         };
         if stage(&tracked.run) != stage(&run) {
             // What was counted belongs to the step that it was counted in.
             self.keeper.record(&tracked.run, &std::mem::take(&mut tracked.recorded), now());
+            tracked.since = Instant::now();
         }
         tracked.run = run;
         tracked.changed = true;
@@ -108,7 +129,9 @@ impl<E: Edge> Controller<E> {
     pub(crate) fn put_in_force(&mut self) {
         let settings = self.wanted.iter().filter_map(|wanted| {
             let name = wanted.plan.name.as_str();
-            let run = &self.runs.get(name)?.run;
+            let Some(Tracked { run, .. }) = self.runs.get(name) else {
+                return self.keeper.unjudged(&wanted.plan).map(|setting| (name, setting));
+            };
             let (plan, known) = (&wanted.plan, run.plan());
             let same = plan.route == known.route
                 && plan.baseline == known.baseline
@@ -145,19 +168,31 @@ impl<E: Edge> Controller<E> {
 
     /// Follows a decision that the disk has taken after all.
     pub(crate) fn catch_up(&mut self) {
-        let Some(late) = self.late.take() else { return };
+        let Some(mut late) = self.late.take() else { return };
         let name = late.next.plan().name.clone();
         match self.keeper.commit(&late.pending.commit, PATIENCE) {
-            Err(error) if error.is_slow() => self.late = Some(late),
-            Err(_) => {}
+            Err(error) if error.is_slow() => {
+                if late.asker.as_ref().is_some_and(|(_, since)| since.elapsed() >= ANSWER) {
+                    let why = format!("{error}; it will be done once the disk has taken it");
+                    late.answer(Err(Refusal::Unkept(why)));
+                }
+                self.late = Some(late);
+            }
+            Err(error) => late.answer(Err(Refusal::Unkept(error.to_string()))),
             Ok(ids) => {
                 let now = self.runs.get(&name).map_or(NO_STAGE, |tracked| stage(&tracked.run));
                 if now == late.before {
+                    let asker = late.asker.take();
                     self.adopt(&name, late.next);
                     self.put_in_force();
                     late.pending.decisions.iter().for_each(tell);
                     self.tell_all(&ids, late.pending.decisions);
+                    self.show();
+                    if let Some((asker, _)) = asker {
+                        asker(Ok(()));
+                    }
                 } else if let Some(tracked) = self.runs.get_mut(&name) {
+                    late.answer(Err(Refusal::Unkept("something else happened first".to_owned())));
                     // What came after it is what stands, on the disk too.
                     tracked.changed = true;
                 }

@@ -207,8 +207,12 @@ fn concrete(path: &str) -> String {
 #[tokio::test]
 async fn the_description_names_exactly_what_is_served() -> Result<()> {
     let origin = Origin::start("v1").await?;
-    let config = Config::mirrored(origin.address(), origin.address(), "compare: {}");
-    let gateway = Gateway::start(&config.yaml()).await?;
+    let config = Config::split(origin.address(), "1", origin.address(), "0")
+        .also("mirrors: [{ name: dark, upstream: v1, compare: {} }]")
+        .rollout("1", "steps: [{ weight: 1%, pause: true }]\nbudget: { failed_requests: 1 }");
+    let yaml = config.yaml().replace("name: v2\n    route", "name: shop\n    route");
+    let gateway = Gateway::start(&yaml).await?;
+    Rollout::of(&gateway, "shop").reaches("waiting", SOON).await?;
     let description = gateway.admin_get("/openapi.json").await?.json()?;
     let version = description["openapi"].as_str().unwrap_or_default();
     assert!(version.starts_with("3."), "{version:?}");
@@ -217,6 +221,10 @@ async fn the_description_names_exactly_what_is_served() -> Result<()> {
     for (path, item) in paths {
         for method in item.as_object().into_iter().flat_map(|item| item.keys()) {
             described.insert(format!("{} {path}", method.to_uppercase()));
+            if path == "/api/v1/events" {
+                // It never ends: `rollout_metrics` listens to it.
+                continue;
+            }
             let served = Call::new(gateway.admin(), &method.to_uppercase(), &concrete(path));
             let status = served.send().await?.status;
             assert!(![404, 405, 500, 501].contains(&status), "{method} {path}: {status}");
@@ -242,15 +250,28 @@ async fn the_description_names_exactly_what_is_served() -> Result<()> {
         "GET /api/v1/mirrors/{route}/{mirror}",
         "GET /api/v1/mirrors/{route}/{mirror}/diffs",
         "DELETE /api/v1/mirrors/{route}/{mirror}/diffs",
+        "GET /api/v1/rollouts",
+        "GET /api/v1/rollouts/{name}",
+        "GET /api/v1/rollouts/{name}/decisions",
+        "POST /api/v1/rollouts/{name}/promote",
+        "POST /api/v1/rollouts/{name}/pause",
+        "POST /api/v1/rollouts/{name}/resume",
+        "POST /api/v1/rollouts/{name}/abort",
+        "POST /api/v1/rollouts/{name}/retry",
+        "POST /api/v1/freeze",
+        "DELETE /api/v1/freeze",
+        "GET /api/v1/events",
     ];
     let contract: BTreeSet<_> = contract.map(str::to_owned).into();
     let missing: Vec<_> = contract.difference(&described).collect();
     assert!(missing.is_empty(), "not described: {missing:?}");
     // A dark corner: answers under the API that the description does not know.
     for path in ["/", "/api/v1", "/api/v1/rollouts", "/api/v1/events", "/debug"] {
+        if described.contains(&format!("GET {path}")) {
+            continue;
+        }
         let answer = gateway.admin_get(path).await?;
-        let known = described.contains(&format!("GET {path}"));
-        assert!(known || answer.status == 404, "{path} answers {} undescribed", answer.status);
+        assert_eq!(answer.status, 404, "{path} answers undescribed");
     }
     assert_ne!(description["info"]["version"], Value::Null);
     gateway.stop().await

@@ -144,13 +144,16 @@ async fn semantic_mistakes_are_errors() -> Result<()> {
 async fn keys_of_later_work_are_refused_and_not_ignored() -> Result<()> {
     let directory = TempDir::new()?;
     let upstream = "endpoints: [127.0.0.1:9001]";
+    let streams = "rollouts: [{ name: v2, route: shop, baseline: stable, candidate: canary, \
+                   revision: a, steps: [{ weight: 100% }], on_streams: { drain: 30s } }]\n\
+                   upstreams:";
     for (from, to) in [
         (upstream, "endpoints: [127.0.0.1:9001], health_check: { path: /healthz }"),
         (upstream, "endpoints: [127.0.0.1:9001], outlier_detection: { consecutive_failures: 5 }"),
         (upstream, "endpoints: [127.0.0.1:9001], tls: { sni: a.example }"),
         ("address: 127.0.0.1:0", "address: 127.0.0.1:0, tls: { certificates: [] }"),
         ("    variants:", "    retry: { attempts: 2 }\n    variants:"),
-        ("upstreams:", "rollouts: [{ name: shop }]\nupstreams:"),
+        ("upstreams:", streams),
     ] {
         let path = file(&directory, "tidegate.yaml", &GOOD.replacen(from, to, 1))?;
         let verdict = tidegate(&["check", &path]).await?;

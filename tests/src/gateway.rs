@@ -6,6 +6,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::{
     collections::HashMap,
+    ffi::OsString,
     net::SocketAddr,
     path::{Path, PathBuf},
     process::Stdio,
@@ -56,7 +57,19 @@ impl Gateway {
     /// # Errors
     /// As [`Self::start`].
     pub async fn start_at(file: &Path) -> Result<Self> {
-        let mut child = Command::new(tidegate_binary()?)
+        Self::start_through(&[], file).await
+    }
+
+    /// Starts by a program that in the end becomes the gateway, such as `env` or `sh` with `exec`:
+    /// `through` has it and its arguments before the gateway's.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn start_through(through: &[&str], file: &Path) -> Result<Self> {
+        let binary = tidegate_binary()?.into_os_string();
+        let mut words = through.iter().map(OsString::from).chain([binary]);
+        let mut child = Command::new(words.next().context("no program")?)
+            .args(words)
             .args(["run", "--log-format", "json", "-c"])
             .arg(file)
             .env_remove("RUST_LOG")
@@ -279,6 +292,15 @@ impl Gateway {
             .await
             .with_context(|| format!("still running after {limit:?}"))??;
         status.code().with_context(|| format!("ended by {status}"))
+    }
+
+    /// SIGKILL, and waits for the end.
+    ///
+    /// # Errors
+    /// When it had ended already, or had panicked.
+    pub async fn kill(&mut self) -> Result<()> {
+        self.healthy()?;
+        Ok(self.child.kill().await?)
     }
 
     /// Whether it runs, and never panicked.

@@ -10,7 +10,8 @@
 //! | [`Config`] | the text of a configuration |
 //! | [`Origin`] | an HTTP/1.1 server that does as it is told and remembers what it got |
 //! | [`RawOrigin`] | a server that is a script over one socket |
-//! | [`Nginx`], [`Nghttpd`] | real servers that somebody else wrote |
+//! | [`Nginx`], [`Nghttpd`], [`Prometheus`] | real servers that somebody else wrote |
+//! | [`Shop`], [`Rollout`] | two versions, and the rollout of one of them |
 //! | [`Call`], [`Connection`] | a well-behaved client |
 //! | [`RawClient`] | one that sends the bytes it is given |
 //! | [`Load`] | several clients that never stop, and count what failed |
@@ -27,8 +28,10 @@ mod nghttpd;
 mod nginx;
 mod origin;
 mod ports;
+mod prometheus;
 mod raw;
 mod rollouts;
+mod state;
 mod statistics;
 
 pub use client::{Call, Connection, Response};
@@ -40,8 +43,10 @@ pub use metrics::{Metrics, Series};
 pub use nghttpd::Nghttpd;
 pub use nginx::Nginx;
 pub use origin::{Behaviour, Origin, Recorded};
+pub use prometheus::Prometheus;
 pub use raw::{DeadAddress, RawClient, RawOrigin, find, read_head, read_request};
-pub use rollouts::{Canary, Rollout, canary_answer};
+pub use rollouts::{Canary, Rollout, Shop, canary_answer, quick_directory, wall_clock};
+pub use state::{Kept, Locked, StateFile};
 pub use statistics::{assert_share, sigma};
 
 use anyhow::{Result, bail};

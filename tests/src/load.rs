@@ -10,7 +10,7 @@ use std::{
     },
     time::{Duration, Instant},
 };
-use tokio::task::JoinSet;
+use tokio::{task::JoinSet, time::sleep};
 
 /// How long a load runs at most, should a test forget to end it.
 const LONGEST: Duration = Duration::from_secs(30);
@@ -75,6 +75,15 @@ pub struct Load {
     clients: JoinSet<Report>,
 }
 
+/// What a client does.
+#[derive(Clone)]
+struct Work {
+    call: Arc<dyn Fn() -> Call + Send + Sync>,
+    each: u64,
+    /// Between an answer and the next request.
+    pause: Option<Duration>,
+}
+
 #[derive(Debug, Default)]
 struct Shared {
     over: AtomicBool,
@@ -85,19 +94,34 @@ impl Load {
     /// Starts `clients` that send `call` one after the other until [`Self::stop`], each over a kept
     /// connection that is replaced when the server has said that it is over.
     pub fn start(call: &Call, clients: usize) -> Self {
-        Self::spawn(call, clients, u64::MAX)
+        let call = call.clone();
+        Self::start_each(clients, move || call.clone())
+    }
+
+    /// The same with calls that differ, such as those of many users.
+    pub fn start_each(clients: usize, call: impl Fn() -> Call + Send + Sync + 'static) -> Self {
+        Self::spawn(clients, &Work { call: Arc::new(call), each: u64::MAX, pause: None })
+    }
+
+    /// One client that sends `call` about `per_second` times a second until [`Self::stop`].
+    pub fn paced(call: &Call, per_second: u32) -> Self {
+        let call = call.clone();
+        let pause = Some(Duration::from_secs(1) / per_second);
+        Self::spawn(1, &Work { call: Arc::new(move || call.clone()), each: u64::MAX, pause })
     }
 
     /// Sends `call` `total` times with `clients` and waits for it.
     pub async fn run(call: &Call, clients: usize, total: u64) -> Report {
-        Self::spawn(call, clients, total / clients as u64).join().await
+        let (call, each) = (call.clone(), total / clients as u64);
+        let work = Work { call: Arc::new(move || call.clone()), each, pause: None };
+        Self::spawn(clients, &work).join().await
     }
 
-    fn spawn(call: &Call, clients: usize, each: u64) -> Self {
+    fn spawn(clients: usize, work: &Work) -> Self {
         let shared = Arc::new(Shared::default());
         let mut tasks = JoinSet::new();
         for _ in 0..clients {
-            tasks.spawn(client(call.clone(), each, Arc::clone(&shared)));
+            tasks.spawn(client(work.clone(), Arc::clone(&shared)));
         }
         Self { shared, clients: tasks }
     }
@@ -105,6 +129,18 @@ impl Load {
     /// How many answers of 200 there were so far.
     pub fn served(&self) -> u64 {
         self.shared.served.load(Ordering::Relaxed)
+    }
+
+    /// Waits until there were `more` answers of 200 than now.
+    ///
+    /// # Errors
+    /// When there were not within [`crate::SOON`].
+    pub async fn serves(&self, more: u64) -> Result<()> {
+        let enough = self.served() + more;
+        crate::eventually(&format!("{more} more answers"), async || {
+            (self.served() >= enough).then_some(())
+        })
+        .await
     }
 
     /// Lets each client finish its request, and adds up.
@@ -125,14 +161,18 @@ impl Load {
     }
 }
 
-async fn client(call: Call, each: u64, shared: Arc<Shared>) -> Report {
+async fn client(work: Work, shared: Arc<Shared>) -> Report {
     let mut report = Report::default();
     let mut kept: Option<Connection> = None;
     let end = Instant::now() + LONGEST;
-    for _ in 0..each {
+    for _ in 0..work.each {
         if shared.over.load(Ordering::Relaxed) || Instant::now() > end {
             break;
         }
+        if let Some(pause) = work.pause {
+            sleep(pause).await;
+        }
+        let call = (work.call)();
         let mut connection = match kept.take() {
             Some(connection) => connection,
             None => match Connection::open(call.address()).await {
@@ -147,14 +187,17 @@ async fn client(call: Call, each: u64, shared: Arc<Shared>) -> Report {
             },
         };
         match connection.send(&call).await {
-            Ok(answer) if answer.status == 200 => {
-                *report.by_origin.entry(answer.origin().to_owned()).or_default() += 1;
-                shared.served.fetch_add(1, Ordering::Relaxed);
+            Ok(answer) => {
+                if answer.status == 200 {
+                    *report.by_origin.entry(answer.origin().to_owned()).or_default() += 1;
+                    shared.served.fetch_add(1, Ordering::Relaxed);
+                } else {
+                    report.fail(format!("{}: {}", answer.status, answer.text()));
+                }
                 if !connection.is_over().await {
                     kept = Some(connection);
                 }
             }
-            Ok(answer) => report.fail(format!("{}: {}", answer.status, answer.text())),
             Err(error) => report.fail(format!("{error:#}")),
         }
     }

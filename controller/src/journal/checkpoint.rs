@@ -32,6 +32,7 @@ pub struct Checkpoint {
     pub(super) attempts: BTreeMap<i64, Attempt>,
     /// Ticks that were forgotten because too many waited.
     forgotten: u64,
+    looks: bool,
 }
 
 /// A tick as it is kept, to be replayed later.
@@ -64,9 +65,16 @@ impl Checkpoint {
         self.ticks.push_back(tick);
     }
 
-    /// Nothing is to be written.
+    /// Makes it look after the file, even if there is nothing to write: whether it was moved, is
+    /// locked, or can be written again. A rollout without traffic would never know.
+    pub fn look(&mut self) {
+        self.looks = true;
+    }
+
+    /// Nothing is to be done.
     pub fn is_empty(&self) -> bool {
-        self.states.is_empty() && self.ticks.is_empty() && self.attempts.is_empty()
+        let nothing = self.states.is_empty() && self.ticks.is_empty() && self.attempts.is_empty();
+        nothing && !self.looks
     }
 
     /// Adds what came later.
@@ -74,6 +82,7 @@ impl Checkpoint {
         self.states.extend(later.states);
         self.attempts.extend(later.attempts);
         self.forgotten += later.forgotten;
+        self.looks |= later.looks;
         later.ticks.into_iter().for_each(|tick| self.record(tick));
     }
 }

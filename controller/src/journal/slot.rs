@@ -41,6 +41,8 @@ pub(super) struct Job {
 pub(super) enum Task {
     Commit(Job),
     Checkpoint(Checkpoint),
+    /// Nothing waits: see [`super::Journal::tidy`].
+    Tidy,
 }
 
 /// All that waits, and what is being written.

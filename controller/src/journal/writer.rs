@@ -161,10 +161,16 @@ impl Shared {
     }
 
     fn work(&self, mut journal: Journal) {
-        while let Some(task) = self.next() {
+        let mut untidy = false;
+        while let Some(task) = self.next(untidy) {
             match task {
+                Task::Tidy => {
+                    journal.tidy();
+                    untidy = false;
+                }
                 Task::Commit(job) => {
                     let result = journal.commit(&job.entry);
+                    untidy |= result.is_ok();
                     let enqueued = result.is_ok() && !job.entry.webhooks.is_empty();
                     let mut state = self.lock();
                     state.note(&journal, &result);
@@ -186,13 +192,17 @@ impl Shared {
         self.ended.notify_all();
     }
 
-    /// Waits for something to do; `None` when there will be nothing any more.
-    fn next(&self) -> Option<Task> {
+    /// Waits for something to do, but for an `untidy` journal; `None` when there will be nothing
+    /// any more.
+    fn next(&self, untidy: bool) -> Option<Task> {
         let mut state = self.lock();
         loop {
             let now = Instant::now();
             if let Some(task) = state.slot.take(now) {
                 return Some(task);
+            }
+            if untidy {
+                return Some(Task::Tidy);
             }
             if state.slot.is_closing() {
                 return None;

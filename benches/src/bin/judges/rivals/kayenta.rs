@@ -55,8 +55,9 @@ fn shift(x: &[f64], y: &[f64], quantile: f64) -> f64 {
     let min = |of: &[f64]| of.iter().copied().fold(f64::INFINITY, f64::min);
     let max = |of: &[f64]| of.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let (mut low, mut high) = (min(x) - max(y), max(x) - min(y));
+    // Of so few points that the interval has no lower end.
     if statistic(x, y, low) <= quantile {
-        return low;
+        return f64::NEG_INFINITY;
     }
     if statistic(x, y, high) >= quantile {
         return high;

@@ -7,11 +7,15 @@ use serde_json::{Value, json};
 use std::{collections::BTreeMap, time::Duration};
 use tidegate_tests::*;
 
-const A_WHILE: Duration = Duration::from_secs(15);
+const A_WHILE: Duration = Duration::from_secs(19);
 
 const REQUESTS: &str = "tidegate_mirror_requests_total";
 
-/// Mirrors yield to all other work; on a busy machine many copies wait, and all have to come.
+/// Requests a second. Mirrors yield to all other work: on a busy machine copies of more would wait
+/// for each other.
+const PACE: u32 = 40;
+
+/// Many may wait, and all have to come.
 const MIRROR: &str = "mirrors:\n  - { name: dark, upstream: v2, percent: 0, \
                       limits: { concurrent: 5000 }, compare: {} }";
 
@@ -24,22 +28,22 @@ async fn copies(gateway: &Gateway) -> Result<(u64, u64)> {
 
 #[tokio::test]
 async fn a_dark_step_turns_the_mirror_up_and_gives_nobody_the_candidate() -> Result<()> {
-    let plan = "steps: [{ mirror: 30%, pause: true }, { mirror: 100%, pause: true }, \
+    let plan = "steps: [{ mirror: 50%, pause: true }, { mirror: 100%, pause: true }, \
                 { weight: 100%, pause: true }]\n\
                 gates: [{ name: diffs, metric: mismatch_rate, max: 1% }]";
     let shop = Shop::open_with(plan, |config| config.also(MIRROR)).await?;
     let (mut made, mut all) = (0, 0);
-    for (step, share) in [(1, 0.3), (2, 1.0)] {
+    for (step, share) in [(1, 0.5), (2, 1.0)] {
         let rollout = shop.rollout.until("the step", SOON, |one| one["step"] == step).await?;
         assert_eq!(rollout["mirror"].as_f64(), Some(share * 1e6));
         assert_eq!((&rollout["weight"], shop.weight().await?), (&json!(0), 0.0));
-        let report = Load::run(&shop.gateway.get("/"), 4, 400).await.flawless()?;
-        assert_eq!(report.of("v1"), 400, "a user got the dark version");
-        shop.gateway.all_outcomes("dark", all + 400).await?;
+        let report = Load::run(&shop.gateway.get("/"), 2, 80).await.flawless()?;
+        assert_eq!(report.of("v1"), 80, "a user got the dark version");
+        shop.gateway.all_outcomes("dark", all + 80).await?;
         let now = copies(&shop.gateway).await?;
         match share {
-            1.0 => assert_eq!(now.0 - made, 400),
-            share => assert_share(now.0 - made, 400, share),
+            1.0 => assert_eq!(now.0 - made, 80),
+            share => assert_share(now.0 - made, 80, share),
         }
         let copied = now.0 - made;
         let judged = |rollout: &Value| rollout["requests"] == copied;
@@ -61,11 +65,11 @@ async fn a_dark_step_turns_the_mirror_up_and_gives_nobody_the_candidate() -> Res
 
 #[tokio::test]
 async fn an_equal_dark_version_goes_on_to_users() -> Result<()> {
-    let plan = "steps: [{ mirror: 100%, hold: 300ms, min_requests: 100 }, \
+    let plan = "steps: [{ mirror: 100%, hold: 300ms, min_requests: 25 }, \
                 { weight: 100%, hold: 300ms }]\n\
                 gates: [{ name: diffs, metric: mismatch_rate, max: 5% }]";
     let shop = Shop::open_with(plan, |config| config.also(MIRROR)).await?;
-    let load = shop.load(2);
+    let load = Load::paced(&shop.gateway.get("/"), PACE);
     shop.rollout.reaches("promoted", A_WHILE).await?;
     load.stop().await.flawless()?;
     let decision = shop.rollout.decision("advanced").await?;
@@ -97,7 +101,7 @@ async fn a_dark_version_that_answers_something_else_goes_no_further() -> Result<
                  { name: diffs, metric: mismatch_rate, max: 5% }]";
     let (gateway, origins) = dark(r#"{"price":10}"#, r#"{"price":9}"#, gates).await?;
     let rollout = Rollout::of(&gateway, "v2");
-    let load = Load::start(&gateway.get("/"), 2);
+    let load = Load::paced(&gateway.get("/"), PACE);
     let ended = rollout.reaches("rolled_back", A_WHILE).await?;
     let report = load.stop().await.flawless()?;
     assert_eq!(report.of("v2"), 0, "a user got the dark version");
@@ -126,7 +130,7 @@ async fn a_dark_version_that_fails_goes_no_further() -> Result<()> {
                 gates: [{ name: errors, metric: error_rate, max: 5% }]";
     let shop = Shop::open_with(plan, |config| config.also(MIRROR)).await?;
     shop.v2.fail(0.5);
-    let load = shop.load(2);
+    let load = Load::paced(&shop.gateway.get("/"), PACE);
     let rollout = shop.rollout.reaches("rolled_back", A_WHILE).await?;
     let report = load.stop().await.flawless()?;
     assert_eq!(report.of("v2"), 0, "a user got the dark version");

@@ -13,10 +13,11 @@ use std::{collections::VecDeque, time::Duration};
 
 /// The state of a rollout. Everything that a restart needs is in its JSON.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(try_from = "Stored", into = "Stored")]
+#[serde(try_from = "Stored")]
 pub struct Run {
     pub(crate) plan: Plan,
     /// The plan from the next step on, when it was changed meanwhile.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) next_plan: Option<Plan>,
     pub(crate) number: u32,
     pub(crate) started: Time,
@@ -284,10 +285,10 @@ impl Pace {
 }
 
 /// The JSON of a run. Whatever was read is a run only if its positions are the plan's.
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 struct Stored {
     plan: Plan,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     next_plan: Option<Plan>,
     number: u32,
     started: Time,
@@ -300,37 +301,6 @@ struct Stored {
     samples: VecDeque<String>,
     #[serde(default)]
     condemned: VecDeque<String>,
-}
-
-impl From<Run> for Stored {
-    fn from(run: Run) -> Self {
-        let Run {
-            plan,
-            next_plan,
-            number,
-            started,
-            status,
-            gates,
-            halves,
-            failed,
-            forgiven,
-            samples,
-            condemned,
-        } = run;
-        Self {
-            plan,
-            next_plan,
-            number,
-            started,
-            status,
-            gates,
-            halves,
-            failed,
-            forgiven,
-            samples,
-            condemned,
-        }
-    }
 }
 
 impl TryFrom<Stored> for Run {

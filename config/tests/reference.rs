@@ -137,12 +137,17 @@ fn completed(block: &str) -> String {
             whole.push_str(&format!("  - {{ name: {name}, endpoints: [127.0.0.1:9001] }}\n"));
         }
     }
-    if !has("routes:") {
-        whole.push_str("routes:\n  - name: shop\n    bucket_by: client_ip\n    variants:\n");
-        for (name, upstream, weight) in [("stable", "shop-v1", 100), ("canary", "shop-v2", 0)] {
-            let variant = format!("name: {name}, upstream: {upstream}, weight: {weight}");
-            whole.push_str(&format!("      - {{ {variant} }}\n"));
-        }
+    if has("routes:") {
+        return whole;
+    }
+    if !has("rollouts:") {
+        whole.push_str("routes: [{ name: all, variants: [{ name: one, upstream: shop-v1 }] }]\n");
+        return whole;
+    }
+    whole.push_str("routes:\n  - name: shop\n    bucket_by: client_ip\n    variants:\n");
+    for (name, upstream, weight) in [("stable", "shop-v1", 100), ("canary", "shop-v2", 0)] {
+        let variant = format!("name: {name}, upstream: {upstream}, weight: {weight}");
+        whole.push_str(&format!("      - {{ {variant} }}\n"));
     }
     whole
 }

@@ -24,6 +24,7 @@ mod run;
 mod step;
 mod tick;
 mod units;
+mod words;
 
 pub use act::{Illegal, Verb};
 pub use decision::{Action, Decision};

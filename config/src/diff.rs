@@ -225,7 +225,7 @@ fn rollout<'a>(plan: &'a Plan, name: &str) -> Option<&'a Rollout> {
 
 /// A new revision starts a new run, so it is shown; of anything else only that it changed.
 fn rollouts(old: &Plan, new: &Plan, other: &mut Vec<String>) {
-    for Rollout { plan, notify } in &new.rollouts {
+    for Rollout { plan, notify, .. } in &new.rollouts {
         let name = &plan.name;
         let Some(before) = rollout(old, name) else {
             other.push(format!("rollout {name} added"));

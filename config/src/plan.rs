@@ -2,6 +2,7 @@
 
 use http::{HeaderName, HeaderValue};
 use ipnet::IpNet;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, sync::Arc, time::Duration};
 use tidegate_compare::Rules;
 use tidegate_policies::{
@@ -41,6 +42,9 @@ pub struct Rollout {
     pub plan: Arc<tidegate_judge::Plan>,
     /// Who is told of decisions.
     pub notify: Vec<Webhook>,
+    /// How long live streams (WebSocket, gRPC) on the candidate may go on after it was taken away;
+    /// then they are closed. Absent: until they end by themselves.
+    pub drain_streams: Option<Duration>,
 }
 
 /// A URL that decisions are posted to.
@@ -53,13 +57,94 @@ pub struct Webhook {
     pub secret_file: Option<PathBuf>,
 }
 
-/// An address that accepts clients (plain HTTP/1.1).
+/// An address that accepts clients.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listener {
     /// Its unique name.
     pub name: Arc<str>,
     /// Where it listens; port 0 lets the system choose.
     pub address: SocketAddr,
+    /// What clients speak.
+    pub protocol: ListenerProtocol,
+    /// Limits of its clients.
+    pub limits: ListenerLimits,
+    /// Time limits of its clients.
+    pub timeouts: ClientTimeouts,
+}
+
+/// What the clients of a listener speak.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ListenerProtocol {
+    /// HTTP/1.1 without TLS (the default).
+    Http1,
+    /// HTTP/2 without TLS, with prior knowledge.
+    H2c,
+    /// TLS, with HTTP/2 or HTTP/1.1 as the client chooses (ALPN).
+    Tls(Arc<ServerTls>),
+}
+
+/// How a listener speaks TLS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerTls {
+    /// At least one. The first serves clients whose server name no other has.
+    pub certificates: Vec<Certificate>,
+    /// Absent: clients show no certificate.
+    pub client_auth: Option<ClientAuth>,
+    /// The lowest version that is spoken. Default 1.2.
+    pub min_version: TlsVersion,
+}
+
+/// A certificate with its key, read and checked when the configuration was loaded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Certificate {
+    /// The end-entity certificate first.
+    pub chain: Arc<[CertificateDer<'static>]>,
+    /// The end-entity certificate's; not shown by `Debug`.
+    pub key: Arc<PrivateKeyDer<'static>>,
+    /// The DNS names that it is for, in lower case, perhaps `*.example.com`.
+    pub names: Vec<Arc<str>>,
+}
+
+/// Who may connect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientAuth {
+    /// Authorities of client certificates; at least one.
+    pub authorities: Arc<[CertificateDer<'static>]>,
+    /// Clients without a certificate are served, too. Default: they are not.
+    pub optional: bool,
+}
+
+/// A version of TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TlsVersion {
+    /// TLS 1.2.
+    V12,
+    /// TLS 1.3.
+    V13,
+}
+
+/// Limits of a listener's clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ListenerLimits {
+    /// Connections open at once. Absent: as many as the process's descriptors allow.
+    pub connections: Option<NonZeroU32>,
+    /// The same for each client address. Absent: any number.
+    pub connections_per_client: Option<NonZeroU32>,
+}
+
+/// Time limits of a listener's clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClientTimeouts {
+    /// For a request's head, and for the TLS handshake, in total. Default 10 s.
+    pub head: Duration,
+    /// Between two requests. Default 75 s.
+    pub idle: Duration,
+    /// The longest silence within a request's body, and for a client to take some bytes of its
+    /// response. Default 60 s.
+    pub body: Duration,
+    /// Bytes a second that a request's body has to have on average, looked at from its 30th second
+    /// on; not for gRPC, whose streams may rest. 0: any pace. Default 64.
+    pub min_body_rate: u64,
 }
 
 /// The admin API's address.
@@ -77,8 +162,18 @@ pub struct Admin {
 pub struct Runtime {
     /// Worker threads of the proxy; absent in the file: the number of processors.
     pub threads: usize,
-    /// How long after SIGTERM requests in flight may take to finish. Default 30 s.
+    /// How long after SIGTERM new connections are still accepted, while the process already says
+    /// that it is not ready. Default 0.
+    pub drain_delay: Duration,
+    /// How long after that requests in flight may take to finish. Default 30 s.
     pub drain_timeout: Duration,
+    /// Requests in flight over all routes; further ones are answered 503 at once. Default 100,000.
+    pub max_requests: NonZeroU32,
+    /// DNS servers; empty: the system's (`/etc/resolv.conf`).
+    pub resolvers: Vec<SocketAddr>,
+    /// Where a new process asks this one for its sockets (`run --upgrade`). Default `tidegate.sock`
+    /// beside the configuration file.
+    pub upgrade_socket: PathBuf,
     /// Bytes that all mirrors together may hold. Default 64 MiB.
     pub mirror_memory: usize,
 }
@@ -101,7 +196,7 @@ pub enum LogTarget {
     File(PathBuf),
 }
 
-/// A named pool of endpoints, without TLS.
+/// A named pool of endpoints.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Upstream {
     /// Its unique name.
@@ -110,12 +205,78 @@ pub struct Upstream {
     pub endpoints: Vec<Endpoint>,
     /// What is spoken with them.
     pub protocol: Protocol,
+    /// TLS to the endpoints. Absent: none.
+    pub tls: Option<ClientTls>,
     /// How an endpoint is chosen.
     pub load_balance: LoadBalance,
+    /// How long the share of an endpoint that is new, or usable again, takes to grow. Absent: none.
+    pub slow_start: Option<Duration>,
+    /// Active health checks. Absent: none.
+    pub health_check: Option<HealthCheck>,
+    /// Ejection of endpoints that fail. Absent: none.
+    pub outlier_detection: Option<OutlierDetection>,
     /// Time limits.
     pub timeouts: UpstreamTimeouts,
     /// Concurrency limits.
     pub limits: UpstreamLimits,
+}
+
+/// How an upstream is spoken to over TLS. The server's certificate is verified.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientTls {
+    /// The name that is asked for and verified; never empty.
+    pub sni: Arc<str>,
+    /// Absent: the system's authorities.
+    pub authorities: Option<Arc<[CertificateDer<'static>]>>,
+    /// What this gateway shows to the server, if anything.
+    pub certificate: Option<Certificate>,
+}
+
+/// Active health checks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HealthCheck {
+    /// What is asked.
+    pub probe: Probe,
+    /// Between two checks of an endpoint. Default 5 s.
+    pub interval: Duration,
+    /// For a check in total. Default 1 s.
+    pub timeout: Duration,
+    /// Failures in a row that take an endpoint out. Default 3.
+    pub unhealthy_after: NonZeroU32,
+    /// Successes in a row that take it in again. Default 2.
+    pub healthy_after: NonZeroU32,
+}
+
+/// What a health check asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Probe {
+    /// GET; 200 to 399 is healthy.
+    Http {
+        /// The path and query.
+        path: Arc<str>,
+        /// The `Host`; absent: the endpoint's `host:port`.
+        host: Option<Arc<str>>,
+    },
+    /// The gRPC health checking protocol's `Check`; `SERVING` is healthy.
+    Grpc {
+        /// The service; empty: the server as a whole.
+        service: Arc<str>,
+    },
+    /// A connection can be made (and its TLS handshake, if the upstream has TLS).
+    Tcp,
+}
+
+/// Ejection of endpoints that fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OutlierDetection {
+    /// Failures in a row (no connection, no answer, 5xx) that eject an endpoint. Default 5.
+    pub consecutive_failures: NonZeroU32,
+    /// For the first time; the n-th time in a row takes n times as long, at most 10 times. Default
+    /// 30 s.
+    pub eject_for: Duration,
+    /// The largest share of endpoints that is ejected at once, in parts per million; one may always
+    /// be where there are two. Default 50 %.
+    pub max_ejected: u32,
 }
 
 /// `host:port`; a name is resolved in the background, to all its addresses.
@@ -132,8 +293,8 @@ pub enum Endpoint {
 pub enum Protocol {
     /// HTTP/1.1 (the default).
     Http1,
-    /// HTTP/2 without TLS, with prior knowledge. Only for upstreams of mirrors.
-    H2c,
+    /// HTTP/2: over TLS where the upstream has that, else with prior knowledge.
+    Http2,
 }
 
 /// How an endpoint is chosen.
@@ -184,6 +345,12 @@ pub struct Route {
     pub mirrors: Vec<Mirror>,
     /// From the arrival of the request's head to the end of the response; absent: unlimited.
     pub timeout: Option<Duration>,
+    /// Attempts after a failure. Absent: none.
+    pub retry: Option<Retry>,
+    /// Who may ask.
+    pub access: Access,
+    /// Requests that a client may make. Absent: any number.
+    pub rate_limit: Option<ClientRate>,
     /// The largest request body in bytes. Default 100 MiB.
     pub max_body: u64,
     /// Changes of the request's target.
@@ -196,6 +363,70 @@ pub struct Route {
     pub expose_variant: bool,
     /// What is compiled beyond recognition, in words.
     pub text: RouteText,
+}
+
+/// Attempts after a failure.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Retry {
+    /// How many, after the first attempt. Default 1, at most 10.
+    pub attempts: u32,
+    /// Which failures.
+    pub on: RetryOn,
+    /// Which share of the route's requests may be retries, in parts per million. Default 20 %.
+    pub budget: u32,
+    /// For each attempt's response head. Absent: the upstream's `timeouts.response`.
+    pub per_try_timeout: Option<Duration>,
+    /// The pause before the first retry, doubled for each further one; jittered. Default 25 ms.
+    pub backoff: Duration,
+    /// Requests whose method is not idempotent are repeated, too, once they were sent. Default no.
+    pub non_idempotent: bool,
+}
+
+/// The failures that are retried.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RetryOn {
+    /// No connection.
+    pub connect_failure: bool,
+    /// The connection broke before the response's head.
+    pub reset: bool,
+    /// No response's head in time.
+    pub timeout: bool,
+    /// These statuses, in order.
+    pub statuses: Vec<u16>,
+    /// These gRPC statuses in a response without messages, in order.
+    pub grpc_statuses: Vec<u8>,
+}
+
+/// Who may ask: 403 for everybody else.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Access {
+    /// Empty: everybody.
+    pub allow: Vec<IpNet>,
+    /// Even if allowed.
+    pub deny: Vec<IpNet>,
+}
+
+/// Requests that a client may make: 429 for more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientRate {
+    /// This many on average …
+    pub requests: NonZeroU32,
+    /// … in this time. Default 1 s.
+    pub per: Duration,
+    /// This many at once. Default: `requests`.
+    pub burst: NonZeroU32,
+    /// What tells clients apart. Default: their address. A request without the header counts by its
+    /// address.
+    pub by: RateKey,
+}
+
+/// What tells clients apart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RateKey {
+    /// The client's address; of an IPv6 address the first 64 bits.
+    ClientIp,
+    /// The value of a header field.
+    Header(HeaderName),
 }
 
 /// Parts of a route as texts that people can read and that can be compared: equal texts mean equal

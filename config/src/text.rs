@@ -365,7 +365,7 @@ fn balance(text: &str) -> Result<LoadBalance, Invalid> {
 fn protocol(text: &str) -> Result<plan::Protocol, Invalid> {
     match text {
         "http1" => Ok(plan::Protocol::Http1),
-        "h2c" => Ok(plan::Protocol::H2c),
+        "h2c" => Ok(plan::Protocol::Http2),
         _ => {
             Err(Invalid::new(format!("unknown protocol `{text}`")).help("choose `http1` or `h2c`"))
         }

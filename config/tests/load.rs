@@ -61,7 +61,7 @@ fn the_process_of_a_full_example() -> Outcome {
             limits: UpstreamLimits { connections: 16.try_into()?, requests: 32.try_into()? },
         }
     );
-    assert_eq!(upstreams[2].protocol, Protocol::H2c);
+    assert_eq!(upstreams[2].protocol, Protocol::Http2);
     assert_eq!(upstreams[1].load_balance, LoadBalance::RoundRobin);
     assert_eq!(upstreams[1].timeouts.connect, Duration::from_secs(1));
     assert_eq!(upstreams[1].limits.requests.get(), 4_096);

@@ -66,7 +66,7 @@ fn held(weight: Share, mirror: Option<Share>, minutes: u64, min_requests: u64) -
 fn every_key_arrives() -> Outcome {
     let plan = plan(ALL)?;
     assert_eq!(plan.state, Path::new("var/tidegate.db"));
-    let [Rollout { plan: shop, notify }, _] = &plan.rollouts[..] else {
+    let [Rollout { plan: shop, notify, .. }, _] = &plan.rollouts[..] else {
         return Err("two rollouts".into());
     };
     assert_eq!((&*shop.name, &*shop.route), ("shop-v2", "shop"));
@@ -139,7 +139,7 @@ fn every_gate_arrives() -> Outcome {
 #[test]
 fn absent_keys_have_safe_defaults() -> Outcome {
     let plan = plan(LEAST)?;
-    let Rollout { plan: rollout, notify } = &plan.rollouts[0];
+    let Rollout { plan: rollout, notify, .. } = &plan.rollouts[0];
     // The first mirror to the candidate's upstream: gates read it without a mirror step as well.
     assert_eq!(rollout.mirror.as_deref(), Some("dark"));
     assert!((rollout.alpha.probability() - 0.01).abs() < 1e-9);

@@ -73,7 +73,7 @@ pub(crate) fn compile(
     Some(Plan {
         listeners,
         admin,
-        runtime: process::runtime(document),
+        runtime: process::runtime(document, directory),
         access_log: process::access_log(document, directory),
         trusted_proxies: document.trusted_proxies.iter().map(|network| network.0).collect(),
         upstreams: compiled_upstreams,

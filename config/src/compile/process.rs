@@ -2,19 +2,27 @@
 
 use super::Names;
 use crate::{
-    plan::{AccessLog, Admin, Listener, LogTarget, Runtime},
+    plan::{
+        AccessLog, Admin, ClientTimeouts, Listener, ListenerLimits, ListenerProtocol, LogTarget,
+        Runtime,
+    },
     problem::{Problems, Span},
     schema::Document,
 };
 use std::{
     collections::HashMap,
     net::SocketAddr,
+    num::NonZeroU32,
     path::{Path, PathBuf},
+    time::Duration,
 };
 use tidegate_policies::Sample;
 
 /// Beside the main file. As the schema says of `state.path`.
 const STATE_FILE: &str = "tidegate.db";
+
+/// Beside the main file. As the schema says of `runtime.upgrade_socket`.
+const UPGRADE_SOCKET: &str = "tidegate.sock";
 
 pub(super) fn listeners(document: &Document, problems: &mut Problems) -> Vec<Listener> {
     let list = &document.listeners;
@@ -30,7 +38,18 @@ pub(super) fn listeners(document: &Document, problems: &mut Problems) -> Vec<Lis
         names.add(&listener.name, position, problems);
         let address = listener.address.0;
         unique_address(address, listener.address.span, &mut addresses, problems);
-        compiled.push(Listener { name: listener.name.0.as_str().into(), address });
+        compiled.push(Listener {
+            name: listener.name.0.as_str().into(),
+            address,
+            protocol: ListenerProtocol::Http1,
+            limits: ListenerLimits { connections: None, connections_per_client: None },
+            timeouts: ClientTimeouts {
+                head: Duration::from_secs(10),
+                idle: Duration::from_secs(75),
+                body: Duration::from_secs(60),
+                min_body_rate: 64,
+            },
+        });
     }
     if let Some(admin) = &document.admin {
         unique_address(admin.address.0, admin.address.span, &mut addresses, problems);
@@ -78,12 +97,16 @@ pub(super) fn state(document: &Document, directory: &Path) -> PathBuf {
     directory.join(document.state.as_ref().map_or(STATE_FILE, |state| &state.path.0))
 }
 
-pub(super) fn runtime(document: &Document) -> Runtime {
+pub(super) fn runtime(document: &Document, directory: &Path) -> Runtime {
     let runtime = &document.runtime;
     let processors = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     Runtime {
         threads: runtime.threads.map_or_else(processors, |threads| threads.0),
+        drain_delay: Duration::ZERO,
         drain_timeout: runtime.drain_timeout.0,
+        max_requests: NonZeroU32::new(100_000).unwrap_or(NonZeroU32::MAX),
+        resolvers: Vec::new(),
+        upgrade_socket: directory.join(UPGRADE_SOCKET),
         mirror_memory: usize::try_from(runtime.mirror_memory.0).unwrap_or(usize::MAX),
     }
 }

@@ -122,7 +122,7 @@ fn one(
         url: target.webhook.0.as_str().into(),
         secret_file: target.secret_file.as_ref().map(|file| directory.join(&file.0)),
     });
-    Some(Compiled { plan: Arc::new(plan), notify: notify.collect() })
+    Some(Compiled { plan: Arc::new(plan), notify: notify.collect(), drain_streams: None })
 }
 
 /// Finds the two variants, and says why they cannot be the two of a rollout.

@@ -2,7 +2,7 @@
 
 use super::{Names, headers, matching, mirror, pins, weights};
 use crate::{
-    plan::{IssueCookie, Protocol, Rewrite, Route as Plan, RouteText, Variant},
+    plan::{Access, IssueCookie, Protocol, Rewrite, Route as Plan, RouteText, Variant},
     problem::Problems,
     schema::{BucketSource, PathKind, Route, Upstream},
 };
@@ -50,6 +50,9 @@ pub(super) fn compile(
         issue,
         mirrors,
         timeout: route.timeout.map(|timeout| timeout.0),
+        retry: None,
+        access: Access::default(),
+        rate_limit: None,
         max_body: route.max_body.0,
         rewrite,
         request_headers,
@@ -102,7 +105,7 @@ fn spoken_by_variants(
     problems: &mut Problems,
 ) {
     for (written, variant) in route.variants.iter().zip(variants) {
-        let h2c = |upstream: &&Upstream| upstream.version() == Protocol::H2c;
+        let h2c = |upstream: &&Upstream| upstream.version() == Protocol::Http2;
         if upstreams.get(variant.upstream).is_some_and(h2c)
             && upstreams[variant.upstream].name.value.0 == written.upstream.value.0
         {

@@ -20,7 +20,11 @@ pub(super) fn compile<'a>(
             name: upstream.name.0.as_str().into(),
             endpoints: endpoints(upstream, problems),
             protocol: upstream.version(),
+            tls: None,
             load_balance: upstream.balance(),
+            slow_start: None,
+            health_check: None,
+            outlier_detection: None,
             timeouts: UpstreamTimeouts {
                 connect: upstream.timeouts.connect.0,
                 response: upstream.timeouts.response.0,

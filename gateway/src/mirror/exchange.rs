@@ -81,7 +81,7 @@ impl Exchange<'_> {
         answering: &mut Option<Answering>,
         exchanged: &mut Exchanged,
     ) -> Outcome {
-        let http2 = self.pool.config().protocol == Protocol::H2c;
+        let http2 = self.pool.config().protocol == Protocol::Http2;
         let Ok(head) = self.head(http2) else { return Outcome::Unsendable };
         let lease = match self.pool.lease_besides(self.point, self.draw, self.besides) {
             Ok(lease) => lease,

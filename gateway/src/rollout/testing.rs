@@ -58,7 +58,11 @@ pub(crate) fn loaded(routes: &[(&str, [u32; 3])], rollouts: Vec<Plan>) -> Loaded
     let mut plan = tidegate_config::compile_text("test.yaml", &text).expect("a plan");
     let rollouts = rollouts.into_iter();
     plan.rollouts = rollouts
-        .map(|rollout| plan::Rollout { plan: Arc::new(rollout), notify: Vec::new() })
+        .map(|rollout| plan::Rollout {
+            plan: Arc::new(rollout),
+            notify: Vec::new(),
+            drain_streams: None,
+        })
         .collect();
     Loaded {
         plan,

@@ -69,7 +69,7 @@ impl Pool {
         let limit = match config.protocol {
             // A connection carries one request at a time.
             Protocol::Http1 => limits.connections.min(limits.requests).get(),
-            Protocol::H2c => limits.requests.get(),
+            Protocol::Http2 => limits.requests.get(),
         };
         let same = previous.filter(|previous| previous.config.endpoints == config.endpoints);
         let known = match same {
@@ -196,7 +196,7 @@ impl Pool {
         peer.options.idle_timeout = Some(timeouts.idle);
         match self.config.protocol {
             Protocol::Http1 => peer.options.set_http_version(1, 1),
-            Protocol::H2c => {
+            Protocol::Http2 => {
                 peer.options.set_http_version(2, 2);
                 peer.options.max_h2_streams = H2_STREAMS;
                 peer.options.h2_ping_interval = Some(H2_PING);
@@ -274,7 +274,11 @@ mod tests {
             name: "pool".into(),
             endpoints: ports.iter().map(address).collect(),
             protocol: Protocol::Http1,
+            tls: None,
             load_balance,
+            slow_start: None,
+            health_check: None,
+            outlier_detection: None,
             timeouts: plan::UpstreamTimeouts {
                 connect: Duration::from_secs(1),
                 response: Duration::from_secs(1),

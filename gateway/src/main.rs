@@ -8,6 +8,8 @@ mod client;
 mod demo;
 mod edge;
 mod explain;
+mod handover;
+mod life;
 mod metrics;
 mod mirror;
 mod proxy;
@@ -15,6 +17,7 @@ mod reload;
 mod rollout;
 mod screen;
 mod server;
+mod service;
 mod serving;
 mod upstream;
 

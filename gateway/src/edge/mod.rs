@@ -10,6 +10,6 @@ mod conn;
 pub(crate) mod head;
 mod watch;
 
-pub(crate) use accept::{Bound, bind, serve};
+pub(crate) use accept::{Bound, Doors, bind, serve};
 pub(crate) use conn::Conn;
 pub(crate) use watch::{Drain, Phase};

@@ -38,6 +38,8 @@ mod rollout_state;
 mod rollout_time;
 mod rollout_waits;
 mod rollout_webhooks;
+mod service;
 mod shutdown;
 mod split;
+mod upgrade;
 mod upstreams;

@@ -22,19 +22,20 @@ use axum::{
     middleware,
     routing::{get, post},
 };
-use std::{future::IntoFuture, sync::Arc};
+use std::sync::Arc;
 use tokio::{net::TcpListener, sync::watch};
 
 /// The largest request body.
 const MAX_BODY: usize = 64 * 1024;
 
 /// Serves the admin API on `socket` until the runtime goes away, except while another process does:
-/// then connections end with the request that they have.
+/// then connections end with the request that they have, and `resting` turns true when none is left.
 pub(crate) async fn serve(
     socket: std::net::TcpListener,
     tokens: Tokens,
     shared: Arc<Shared>,
     mut doors: watch::Receiver<Doors>,
+    resting: watch::Sender<bool>,
 ) -> std::io::Result<()> {
     let app = router(shared, tokens);
     let is_elsewhere = |doors: &Doors| *doors == Doors::Elsewhere;
@@ -48,13 +49,18 @@ pub(crate) async fn serve(
             }
         };
         let serving = axum::serve(listener, app.clone()).with_graceful_shutdown(elsewhere);
+        let told = resting.clone();
         // Listeners of events may stay for long.
-        tokio::spawn(serving.into_future());
+        tokio::spawn(async move {
+            let _ = serving.await;
+            let _ = told.send(true);
+        });
         let gone = doors.wait_for(is_elsewhere).await.is_err();
         let back = doors.wait_for(|doors| !is_elsewhere(doors)).await;
         if gone || back.is_ok_and(|doors| *doors == Doors::Closed) {
             break;
         }
+        let _ = resting.send(false);
     }
     // Not even this process's copy of the socket stays: who connected would wait for nobody.
     drop(socket);

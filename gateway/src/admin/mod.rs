@@ -21,12 +21,20 @@ use axum::{
     extract::DefaultBodyLimit,
     middleware,
     routing::{get, post},
+    serve::Listener,
 };
-use std::sync::Arc;
-use tokio::{net::TcpListener, sync::watch};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::watch,
+};
 
 /// The largest request body.
 const MAX_BODY: usize = 64 * 1024;
+
+/// How long connections stay when another process has the socket: whoever connected before may have
+/// a request on its way.
+const GRACE: Duration = Duration::from_millis(250);
 
 /// Serves the admin API on `socket` until the runtime goes away, except while another process does:
 /// then connections end with the request that they have, and `resting` turns true when none is left.
@@ -41,12 +49,14 @@ pub(crate) async fn serve(
     let is_elsewhere = |doors: &Doors| *doors == Doors::Elsewhere;
     loop {
         let listener = TcpListener::from_std(socket.try_clone()?)?;
+        let listener = Admitting { listener, doors: doors.clone() };
         let mut told = doors.clone();
         let elsewhere = async move {
             // Whoever tells is gone with the process.
             if told.wait_for(is_elsewhere).await.is_err() {
                 std::future::pending().await
             }
+            tokio::time::sleep(GRACE).await;
         };
         let serving = axum::serve(listener, app.clone()).with_graceful_shutdown(elsewhere);
         let told = resting.clone();
@@ -65,6 +75,32 @@ pub(crate) async fn serve(
     // Not even this process's copy of the socket stays: who connected would wait for nobody.
     drop(socket);
     std::future::pending().await
+}
+
+/// Takes nobody in while another process does.
+struct Admitting {
+    listener: TcpListener,
+    doors: watch::Receiver<Doors>,
+}
+
+impl Listener for Admitting {
+    type Io = TcpStream;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
+        let doors = &mut self.doors;
+        let elsewhere = async {
+            let _ = doors.wait_for(|doors| *doors == Doors::Elsewhere).await;
+        };
+        tokio::select! {
+            accepted = Listener::accept(&mut self.listener) => accepted,
+            () = elsewhere => std::future::pending().await,
+        }
+    }
+
+    fn local_addr(&self) -> std::io::Result<Self::Addr> {
+        self.listener.local_addr()
+    }
 }
 
 fn router(shared: Arc<Shared>, tokens: Tokens) -> Router {

@@ -234,7 +234,8 @@ fn strip_dot(bytes: &[u8]) -> Option<&[u8]> {
 /// what is no authority.
 fn check_host(head: &RequestHeader, host: &str) -> Result<(), Refusal> {
     const BAD: Refusal = refusal(400, Rejection::BadRequest, "the host is missing or malformed");
-    let given = head.headers.contains_key(header::HOST);
+    // HTTP/2 has it in `:authority`.
+    let given = head.headers.contains_key(header::HOST) || head.uri.authority().is_some();
     if !given && head.version != Version::HTTP_10 {
         return Err(BAD);
     }

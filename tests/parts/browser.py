@@ -1,0 +1,123 @@
+"""Loads pages with a real browser and says what it got and by which protocol.
+
+usage: browser.py HOST PORT [AUTHORITY_KEY_HASH]
+
+HOST is looked up as 127.0.0.1:PORT, whatever its port in URLs. A certificate is accepted if a key
+in its chain has the hash (base64 of SHA-256), so no store of authorities has to be changed; all
+else about it is checked as ever."""
+
+import asyncio
+import itertools
+import json
+import re
+import shutil
+import sys
+import tempfile
+
+from websockets.asyncio.client import connect
+
+import lines
+
+NAMES = ["chromium-headless-shell", "chromium", "chromium-browser", "google-chrome"]
+
+
+class Page:
+    """The browser's debugging protocol, over one page."""
+
+    def __init__(self, connection):
+        self.connection = connection
+        self.numbers = itertools.count(1)
+        self.waiting = {}
+        self.events = asyncio.Queue()
+
+    async def read(self):
+        async for text in self.connection:
+            message = json.loads(text)
+            if "id" in message:
+                self.waiting.pop(message["id"]).set_result(message)
+            else:
+                await self.events.put(message)
+
+    async def ask(self, method, session=None, **params):
+        number = next(self.numbers)
+        self.waiting[number] = asyncio.get_running_loop().create_future()
+        question = {"id": number, "method": method, "params": params}
+        if session:
+            question["sessionId"] = session
+        await self.connection.send(json.dumps(question))
+        message = await self.waiting[number]
+        if "error" in message:
+            raise RuntimeError(f"{method}: {message['error']}")
+        return message["result"]
+
+
+async def main():
+    host, port, *hashes = sys.argv[1:]
+    program = next(filter(None, map(shutil.which, NAMES)), None)
+    if not program:
+        raise SystemExit("no browser; `scripts/deps.sh test` installs one")
+    with tempfile.TemporaryDirectory() as profile:
+        flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
+                 "--no-first-run", "--disable-background-networking", "--no-proxy-server",
+                 f"--user-data-dir={profile}", "--remote-debugging-port=0",
+                 f"--host-resolver-rules=MAP {host} 127.0.0.1:{port}"]
+        if hashes:
+            flags.append(f"--ignore-certificate-errors-spki-list={hashes[0]}")
+        browser = await asyncio.create_subprocess_exec(
+            program, *flags, "about:blank", stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE)
+        try:
+            await drive(await debugger(browser))
+        finally:
+            browser.terminate()
+            await browser.wait()
+
+
+async def debugger(browser):
+    """Where the browser says it can be driven."""
+    while line := (await browser.stderr.readline()).decode(errors="replace"):
+        if found := re.search(r"DevTools listening on (ws://\S+)", line):
+            return found[1]
+    raise SystemExit("the browser ended at once")
+
+
+async def drive(url):
+    async with connect(url, max_size=1 << 26, proxy=None) as connection:
+        page = Page(connection)
+        reading = asyncio.create_task(page.read())
+        target = (await page.ask("Target.createTarget", url="about:blank"))["targetId"]
+        attached = await page.ask("Target.attachToTarget", targetId=target, flatten=True)
+        session = attached["sessionId"]
+        for domain in ("Network", "Page", "Runtime"):
+            await page.ask(f"{domain}.enable", session)
+
+        async def load(url):
+            """Goes to a page; gives its document and the responses that it took."""
+            while not page.events.empty():
+                page.events.get_nowait()
+            went = await page.ask("Page.navigate", session, url=url)
+            if "errorText" in went:
+                return {"failed": went["errorText"]}
+            responses = []
+            while (event := await page.events.get())["method"] != "Page.loadEventFired":
+                if event["method"] == "Network.responseReceived":
+                    got = event["params"]["response"]
+                    responses.append({
+                        "url": got["url"], "status": got["status"],
+                        "protocol": got.get("protocol"), "headers": got["headers"],
+                        "security": got.get("securityDetails", {}).get("protocol")})
+            text = await evaluate("document.documentElement.innerText")
+            return {"responses": responses, "text": text["value"]}
+
+        async def evaluate(script):
+            """The value of a script, or of the promise that it gives."""
+            done = await page.ask("Runtime.evaluate", session, expression=script,
+                                  awaitPromise=True, returnByValue=True)
+            return {"value": done["result"].get("value")}
+
+        lines.say({})
+        await lines.answer({"load": load, "evaluate": evaluate})
+        reading.cancel()
+
+
+asyncio.run(main())

@@ -10,6 +10,7 @@ mod demo;
 mod examples;
 mod failures;
 mod harness;
+mod harness_protocols;
 mod headers;
 mod hostile_clients;
 mod matching;

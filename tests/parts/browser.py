@@ -1,12 +1,14 @@
 """Loads pages with a real browser and says what it got and by which protocol.
 
-usage: browser.py HOST PORT [AUTHORITY_KEY_HASH]
+usage: browser.py HOST PORT PUBLIC_KEY
 
-HOST is looked up as 127.0.0.1:PORT, whatever its port in URLs. A certificate is accepted if a key
-in its chain has the hash (base64 of SHA-256), so no store of authorities has to be changed; all
-else about it is checked as ever."""
+HOST is looked up as 127.0.0.1:PORT, whatever its port in URLs. The certificate with the public key
+in this file is accepted, so no store of authorities has to be changed."""
 
 import asyncio
+import base64
+import ctypes
+import hashlib
 import itertools
 import json
 import re
@@ -52,7 +54,9 @@ class Page:
 
 
 async def main():
-    host, port, *hashes = sys.argv[1:]
+    host, port, public_key = sys.argv[1:]
+    pem = [line for line in open(public_key) if not line.startswith("-----")]
+    digest = hashlib.sha256(base64.b64decode("".join(pem))).digest()
     program = next(filter(None, map(shutil.which, NAMES)), None)
     if not program:
         raise SystemExit("no browser; `scripts/deps.sh test` installs one")
@@ -60,17 +64,23 @@ async def main():
         flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
                  "--no-first-run", "--disable-background-networking", "--no-proxy-server",
                  f"--user-data-dir={profile}", "--remote-debugging-port=0",
+                 f"--ignore-certificate-errors-spki-list={base64.b64encode(digest).decode()}",
                  f"--host-resolver-rules=MAP {host} 127.0.0.1:{port}"]
-        if hashes:
-            flags.append(f"--ignore-certificate-errors-spki-list={hashes[0]}")
         browser = await asyncio.create_subprocess_exec(
             program, *flags, "about:blank", stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE)
+            stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
+            preexec_fn=end_with_parent)
         try:
             await drive(await debugger(browser))
         finally:
             browser.terminate()
             await browser.wait()
+
+
+def end_with_parent():
+    """The browser ends with this program, whatever ends that (Linux: PR_SET_PDEATHSIG, SIGTERM)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, 15)
 
 
 async def debugger(browser):

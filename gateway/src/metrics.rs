@@ -93,16 +93,31 @@ pub(crate) enum Rejection {
     BodyTooLarge,
     /// The head took too long.
     HeadTimeout,
+    /// The listener, or the client, has as many connections as it may.
+    TooManyConnections,
+    /// No TLS, or not in time, or without the certificate that is asked for.
+    TlsHandshake,
+    /// The client makes more requests than it may.
+    RateLimited,
+    /// The client's address may not use the route.
+    Forbidden,
+    /// The process has as many requests as it may.
+    Overload,
 }
 
 impl Rejection {
-    const LABELS: [&str; 6] = [
+    const LABELS: [&str; 11] = [
         "bad_request",
         "no_route",
         "target_too_long",
         "fields_too_large",
         "body_too_large",
         "head_timeout",
+        "too_many_connections",
+        "tls_handshake",
+        "rate_limited",
+        "forbidden",
+        "overload",
     ];
 }
 
@@ -140,7 +155,7 @@ pub(crate) struct Metrics {
     fallbacks: IntCounterVec,
     weight: IntGaugeVec,
     pub(crate) share: prometheus::GaugeVec,
-    rejected: [IntCounter; 6],
+    rejected: [IntCounter; 11],
     pub(crate) endpoints: IntGaugeVec,
     pub(crate) generation: IntGauge,
     pub(crate) reload_success: IntCounter,

@@ -10,6 +10,7 @@
 //! | where does a user's key land? | [`Salt::point`] |
 //! | is this request in a sample? | [`Sample::includes`] |
 //! | does a mirror get a copy of it? | [`MirrorPolicy::choose`] |
+//! | may a request be tried again, and when? | [`RetryBudget`], [`backoff`] |
 //! | how many users does a change of weights move? | [`moved_users`] |
 #![forbid(unsafe_code)]
 
@@ -22,6 +23,7 @@ mod mirror;
 mod moved;
 mod pin;
 mod request;
+mod retry;
 mod sample;
 mod split;
 mod table;
@@ -35,6 +37,7 @@ pub use mirror::{DayBudget, MirrorChoice, MirrorPolicy, RateLimit};
 pub use moved::moved_users;
 pub use pin::Pin;
 pub use request::Request;
+pub use retry::{RetryBudget, backoff};
 pub use sample::Sample;
 pub use split::{InvalidSplit, MAX_WEIGHT, Split, VariantId};
 pub use table::{RouteId, RouteTable};

@@ -1,6 +1,6 @@
 //! From a request's head to its route and variant, or a refusal.
 
-use super::{Ctx, connection};
+use super::{Ctx, link};
 use crate::{
     edge::head as limits,
     metrics::Rejection,
@@ -32,16 +32,15 @@ const MAX_HOPS: usize = 32;
 /// Decides where the request goes.
 pub(crate) fn admit(session: &Session, ctx: &mut Ctx, mirrors: &Mirrors) -> Result<(), Refusal> {
     let head = session.req_header();
-    let peer = connection(session).map_or(ctx.client, super::Conn::peer);
+    let peer = link(session).map_or(ctx.client, |link| link.client.peer);
     let trusted = &ctx.serving().plan().trusted_proxies;
     let client = client_address(peer, trusted, &head.headers);
     ctx.trusted = is_trusted(peer, &ctx.serving().plan().trusted_proxies);
     ctx.client = client;
 
     let raw = session.as_http1().map(|http1| http1.get_headers_raw_bytes());
-    if let Some(conn) = connection(session) {
-        let length = raw.as_ref().and_then(|raw| request_length(&head.headers, raw.len()));
-        conn.watch().set_request_length(length);
+    if let (Some(link), Some(raw)) = (link(session), &raw) {
+        link.watch.set_request_length(request_length(&head.headers, raw.len()));
     }
     check_head(head, raw.as_deref())?;
     let request = view(head, client);

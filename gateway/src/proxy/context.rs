@@ -1,6 +1,6 @@
 //! What a request carries from its head to its log line.
 
-use super::{connection, trial};
+use super::{link, trial};
 use crate::{
     access_log,
     metrics::{Code, Outcome},
@@ -208,8 +208,8 @@ impl Drop for Ctx {
 
 /// Gives the exchange the route's time.
 pub(crate) fn set_deadline(session: &Session, ctx: &Ctx) {
-    if let (Some(conn), Some((route, _))) = (connection(session), ctx.route()) {
-        conn.watch().expire_in(route.timeout);
+    if let (Some(link), Some((route, _))) = (link(session), ctx.route()) {
+        link.watch.expire_in(route.timeout);
     }
 }
 
@@ -223,15 +223,15 @@ pub(crate) fn set_response_deadline(session: &Session, ctx: &mut Ctx) {
         return;
     }
     let response = attempt.lease.response_time();
-    if let Some(conn) = connection(session) {
-        conn.watch().expire_in(Some(left.map_or(response, |left| left.min(response))));
+    if let Some(link) = link(session) {
+        link.watch.expire_in(Some(left.map_or(response, |left| left.min(response))));
     }
 }
 
 /// The response's head is there: what is left is the route's time.
 pub(crate) fn set_rest_deadline(session: &Session, ctx: &Ctx) {
-    if let Some(conn) = connection(session) {
-        conn.watch().expire_in(time_left(ctx));
+    if let Some(link) = link(session) {
+        link.watch.expire_in(time_left(ctx));
     }
 }
 

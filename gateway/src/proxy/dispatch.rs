@@ -26,7 +26,7 @@ pub(super) fn dispatch(ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
             }
             Err(why) => {
                 ctx.charge(match why {
-                    Unavailable::NoEndpoint => Outcome::NoEndpoint,
+                    Unavailable::NoEndpoint | Unavailable::AllTried => Outcome::NoEndpoint,
                     Unavailable::Overloaded => Outcome::Overloaded,
                 });
                 if !ctx.fall_back() {

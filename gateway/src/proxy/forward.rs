@@ -3,7 +3,7 @@
 //! pingora has already taken the hop-by-hop fields away. What a client says of itself in forwarding
 //! headers is believed only from `trusted_proxies`; everybody else's is replaced.
 
-use super::{Ctx, admit::id_text, connection};
+use super::{Ctx, admit::id_text, link};
 use http::{HeaderName, HeaderValue, header};
 use pingora_error::{ErrorType, OrErr, Result};
 use pingora_http::RequestHeader;
@@ -19,6 +19,7 @@ const FORWARDED_PROTO: &str = "x-forwarded-proto";
 pub(super) const INTERNAL_PREFIX: &str = "x-tidegate-";
 
 const HTTP: HeaderValue = HeaderValue::from_static("http");
+const HTTPS: HeaderValue = HeaderValue::from_static("https");
 
 /// Longer ids are replaced: they are stored by everybody who handles the request.
 const MAX_REQUEST_ID: usize = 128;
@@ -58,17 +59,17 @@ fn strip_claims(upstream: &mut RequestHeader) {
 }
 
 fn set_forwarded(session: &Session, upstream: &mut RequestHeader) -> Result<()> {
-    let Some(conn) = connection(session) else { return Ok(()) };
+    let Some(client) = link(session).map(|link| &*link.client) else { return Ok(()) };
     if upstream.headers.contains_key(FORWARDED_FOR) {
         let hops = upstream.headers.get_all(FORWARDED_FOR).iter();
         let hops: Vec<_> = hops.filter_map(|hop| hop.to_str().ok()).collect();
-        let chain = format!("{}, {}", hops.join(", "), conn.peer());
+        let chain = format!("{}, {}", hops.join(", "), client.peer);
         upstream.insert_header(FORWARDED_FOR, chain)?;
     } else {
-        upstream.insert_header(FORWARDED_FOR, conn.peer_value().clone())?;
+        upstream.insert_header(FORWARDED_FOR, client.peer_value.clone())?;
     }
     if !upstream.headers.contains_key(FORWARDED_PROTO) {
-        upstream.insert_header(FORWARDED_PROTO, HTTP)?;
+        upstream.insert_header(FORWARDED_PROTO, if client.tls { HTTPS } else { HTTP })?;
     }
     if !upstream.headers.contains_key(FORWARDED_HOST)
         && let Some(host) = upstream.headers.get(header::HOST).cloned()

@@ -23,7 +23,12 @@ mod trial;
 pub(crate) use admit::{client_address, id_text};
 pub(crate) use context::Ctx;
 
-use crate::{edge::Conn, metrics::Metrics, mirror::Mirrors, serving::Serving};
+use crate::{
+    edge::{self, Conn, Link},
+    metrics::Metrics,
+    mirror::Mirrors,
+    serving::Serving,
+};
 use async_trait::async_trait;
 use bytes::Bytes;
 use pingora_core::{modules::http::HttpModules, upstreams::peer::HttpPeer};
@@ -36,9 +41,6 @@ use tidegate_config::Store;
 /// Attempts for one request: the variant and its fallback, each with one more try when a kept
 /// connection turns out to be closed.
 pub(crate) const MAX_ATTEMPTS: usize = 4;
-
-/// For each piece of a request's body.
-const BODY_READ_TIME: Duration = Duration::from_secs(60);
 
 /// For what is left of a body nobody wants, so that its connection can be used again.
 const BODY_DRAIN_TIME: Duration = Duration::from_secs(2);
@@ -63,10 +65,11 @@ impl ProxyHttp for Gateway {
     fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
-        if let Some(conn) = connection(session) {
-            conn.watch().enter(crate::edge::Phase::Exchange, None);
+        if let Some(link) = link(session) {
+            link.watch.enter(edge::Phase::Exchange, None);
         }
-        session.set_read_timeout(Some(BODY_READ_TIME));
+        // The watch has all limits for clients that are slow.
+        session.set_read_timeout(None);
         session.set_total_drain_timeout(Some(BODY_DRAIN_TIME));
         match admit::admit(session, ctx, &self.mirrors) {
             Ok(()) => {
@@ -209,7 +212,10 @@ impl ProxyHttp for Gateway {
     }
 }
 
-/// The client's connection under a session.
-fn connection(session: &Session) -> Option<&Conn> {
-    session.as_http1()?.stream().as_any().downcast_ref()
+/// The client of a session, and the exchange's deadlines.
+fn link(session: &Session) -> Option<&Link> {
+    match session.as_http1() {
+        Some(http1) => http1.stream().as_any().downcast_ref::<Conn>().map(Conn::link),
+        None => edge::link(session.req_header()),
+    }
 }

@@ -1,6 +1,6 @@
 //! Failures: whose they are, whether to try again, and what the client gets.
 
-use super::{Ctx, connection, respond};
+use super::{Ctx, link, respond};
 use crate::metrics::Outcome;
 use pingora_error::{
     Error,
@@ -42,7 +42,7 @@ pub(super) fn broken(
 }
 
 fn outcome(session: &Session, ctx: &Ctx, error: &Error) -> Outcome {
-    let expired = connection(session).is_some_and(|conn| conn.watch().expired());
+    let expired = link(session).is_some_and(|link| link.watch.expired());
     // Until the request is sent to its end, the exchange waits for the client.
     let sent = ctx.attempt.as_ref().is_some_and(|attempt| attempt.sent);
     let failed =
@@ -64,8 +64,10 @@ pub(super) async fn answer(session: &mut Session, ctx: &Ctx, error: &Error) -> u
     if session.was_upgraded() || session.response_written().is_some_and(answered) {
         return 0;
     }
-    let expired = connection(session).is_some_and(|conn| conn.watch().expired());
+    let (expired, stalled) =
+        link(session).map_or((false, false), |link| (link.watch.expired(), link.watch.stalled()));
     let (status, why) = match (status(error, expired), ctx.last_outcome) {
+        _ if stalled && !expired => (408, "the request body took too long"),
         ((503, _), Some(Outcome::Overloaded)) => (503, "the upstream is at its limit"),
         ((504, _), Some(Outcome::ClientAborted)) => (408, "the request body took too long"),
         (answer, _) => answer,

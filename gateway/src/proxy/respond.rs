@@ -1,6 +1,6 @@
 //! The response: what the upstream said, the client's view of it, and the gateway's own answers.
 
-use super::{Ctx, admit::id_text, connection, context, forward::INTERNAL_PREFIX, trial};
+use super::{Ctx, admit::id_text, context, forward::INTERNAL_PREFIX, link, trial};
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode, Version, header};
 use pingora_error::{Error, ErrorType, Result};
@@ -50,12 +50,13 @@ pub(super) fn received(
         trial::streaming(ctx);
         // A stream lives as long as its two ends want.
         session.set_read_timeout(None);
-        if let Some(conn) = connection(session) {
-            conn.watch().expire_in(None);
-            conn.watch().set_request_length(None);
+        if let Some(link) = link(session) {
+            link.watch.expire_in(None);
+            link.watch.let_rest();
+            link.watch.set_request_length(None);
         }
     }
-    if connection(session).is_some_and(|conn| conn.watch().draining()) {
+    if link(session).is_some_and(|link| link.watch.draining()) {
         session.set_keepalive(None);
     }
     Ok(())
@@ -145,8 +146,8 @@ pub(super) async fn refuse(session: &mut Session, status: u16, why: &str) -> Res
     // After these the connection's state is in doubt, or the client is not worth it.
     if matches!(status, 400 | 408 | 413 | 414 | 431) {
         session.set_keepalive(None);
-        if let Some(conn) = connection(session) {
-            conn.watch().refuse();
+        if let Some(link) = link(session) {
+            link.watch.refuse();
         }
     }
     let head = session.req_header().method == http::Method::HEAD;

@@ -11,6 +11,7 @@
 //! | is this request in a sample? | [`Sample::includes`] |
 //! | does a mirror get a copy of it? | [`MirrorPolicy::choose`] |
 //! | may a request be tried again, and when? | [`RetryBudget`], [`backoff`] |
+//! | may this client come again already? | [`Pace::admit`] |
 //! | how many users does a change of weights move? | [`moved_users`] |
 #![forbid(unsafe_code)]
 
@@ -21,6 +22,7 @@ mod host;
 mod matching;
 mod mirror;
 mod moved;
+mod pace;
 mod pin;
 mod request;
 mod retry;
@@ -35,6 +37,7 @@ pub use host::{HostPattern, InvalidHost};
 pub use matching::{HeaderMatch, PathMatch, QueryMatch, RouteMatch, ValueMatch};
 pub use mirror::{DayBudget, MirrorChoice, MirrorPolicy, RateLimit};
 pub use moved::moved_users;
+pub use pace::{Pace, Paced};
 pub use pin::Pin;
 pub use request::Request;
 pub use retry::{RetryBudget, backoff};

@@ -354,6 +354,11 @@ impl Frames {
         self.streams.get(&stream).cloned().unwrap_or_default()
     }
 
+    /// Whether the peer has ended `stream`.
+    pub fn ended(&self, stream: u32) -> bool {
+        self.streams.get(&stream).is_some_and(|answer| answer.end.is_some())
+    }
+
     /// Waits for the end of `stream`.
     ///
     /// # Errors

@@ -33,6 +33,11 @@ async def open_one(stream, url, headers=(), ca=None, name=None):
             "headers": [list(pair) for pair in response.headers.raw_items()]}
 
 
+async def tell(stream, message):
+    """Sends a text and waits for nothing."""
+    await streams[stream].send(message)
+
+
 async def send(stream, message=None, binary=None):
     """Sends a text, or so many bytes, and waits for what comes back."""
     sent = message if binary is None else bytes(range(256)) * (binary // 256)
@@ -68,7 +73,7 @@ async def drop(stream):
 
 async def main():
     lines.say({})
-    await lines.answer({"open": open_one, "send": send, "ping": ping, "wait": wait,
+    await lines.answer({"open": open_one, "tell": tell, "send": send, "ping": ping, "wait": wait,
                         "close": close, "drop": drop})
 
 

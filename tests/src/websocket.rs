@@ -60,6 +60,14 @@ impl WebSocketServer {
         Ok(value(&self.part.ask("seen", Value::Null).await?["headers"], name))
     }
 
+    /// From now on what is no WebSocket gets this status.
+    ///
+    /// # Errors
+    /// When it does not hear.
+    pub async fn plain(&self, status: u16) -> Result<()> {
+        self.part.ask("plain", json!({ "status": status })).await.map(drop)
+    }
+
     /// Ends it at once.
     ///
     /// # Errors
@@ -168,6 +176,15 @@ impl WebSocketClient {
     pub async fn close(&self, stream: u64, code: u16, reason: &str) -> Result<u64> {
         let with = json!({ "stream": stream, "code": code, "reason": reason });
         self.part.ask("close", with).await?["code"].as_u64().context("no code")
+    }
+
+    /// Asks the server to close with a code, because of `as told`.
+    ///
+    /// # Errors
+    /// When the connection has ended.
+    pub async fn ask_to_close(&self, stream: u64, code: u16) -> Result<()> {
+        let with = json!({ "stream": stream, "message": format!("close {code} as told") });
+        self.part.ask("tell", with).await.map(drop)
     }
 
     /// Goes away without a word.

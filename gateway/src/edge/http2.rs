@@ -95,6 +95,11 @@ pub(super) async fn converse<A>(
                     streams.close_within(FAREWELL);
                     continue;
                 }
+                if streams.is_excess() && !closing {
+                    closing = true;
+                    streams.close_within(FAREWELL);
+                    h2.graceful_shutdown();
+                }
                 let stream = Stream::new(session, &streams, &drain);
                 let (app, shutdown) = (Arc::clone(&app), shutdown.clone());
                 tokio::spawn(async move {

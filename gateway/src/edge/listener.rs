@@ -17,9 +17,6 @@ use tokio_rustls::TlsAcceptor;
 /// Connections beyond a listener's limit that may wait for their 503 at once; more are closed.
 const EXCESS: u32 = 64;
 
-/// Descriptors that are not for clients: listening sockets, files, the admin API.
-const RESERVED: u64 = 128;
-
 /// A listener at run time.
 #[derive(Debug)]
 pub(crate) struct Listening {
@@ -88,12 +85,12 @@ impl Settings {
     }
 }
 
-/// Connections that the process has descriptors for, with one to an upstream each.
+/// Connections that the process has descriptors for. A quarter is left to upstreams, files and the
+/// admin API: most clients are idle at any time.
 fn descriptors() -> u32 {
     use rustix::process::{Resource, getrlimit};
     let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    let connections = limit.saturating_sub(RESERVED).max(RESERVED) / 2;
-    u32::try_from(connections).unwrap_or(u32::MAX)
+    u32::try_from(limit - limit / 4).unwrap_or(u32::MAX)
 }
 
 impl Listening {

@@ -81,6 +81,11 @@ impl Streams {
         aborted > ABORTS && aborted > self.begun.load(Ordering::Relaxed) / 2
     }
 
+    /// There is no room for the connection: it ends after its first streams.
+    pub(super) fn is_excess(&self) -> bool {
+        self.link.client.excess
+    }
+
     /// Counts a request that was none.
     pub(super) fn reject(&self) {
         self.watch().reject(crate::metrics::Rejection::BadRequest);
@@ -100,13 +105,12 @@ impl Streams {
         self.watch().expire_in(None);
         let spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let watch = spare.unwrap_or_else(|| drain.watch(self.timeouts.head));
-        watch.enter(Phase::Head, Some(self.timeouts.head));
+        watch.renew(self.timeouts.head);
         Link { client: Arc::clone(&self.link.client), watch }
     }
 
     fn end(&self, watch: Arc<Watch>) {
         watch.enter(Phase::Exchange, None);
-        watch.stream_until(None);
         self.spare.lock().unwrap_or_else(PoisonError::into_inner).push(watch);
         if self.open.fetch_sub(1, Ordering::AcqRel) == 1 {
             let rest = Duration::from_millis(self.rest.load(Ordering::Relaxed));

@@ -86,6 +86,14 @@ impl Watch {
         self.expire_in(limit);
     }
 
+    /// Gets ready for another stream.
+    pub(super) fn renew(&self, limit: Duration) {
+        self.refused.store(false, Ordering::Relaxed);
+        self.write_progressed();
+        self.stream_until(None);
+        self.enter(Phase::Head, Some(limit));
+    }
+
     /// Sets the time left in this phase.
     pub(crate) fn expire_in(&self, limit: Option<Duration>) {
         self.expired.store(false, Ordering::Relaxed);

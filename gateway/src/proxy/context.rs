@@ -317,6 +317,10 @@ pub(crate) fn set_response_deadline(session: &Session, ctx: &mut Ctx) {
     let per_try = ctx.route().and_then(|(route, _)| route.retry.as_ref()?.per_try_timeout);
     let Some(attempt) = &mut ctx.attempt else { return };
     attempt.sent = true;
+    if let Some(link) = link(session) {
+        // Nothing more is expected of the client.
+        link.watch.let_rest();
+    }
     if attempt.responded {
         return;
     }

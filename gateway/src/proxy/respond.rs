@@ -195,7 +195,8 @@ pub(super) async fn refuse(
         response.insert_header(header::RETRY_AFTER, HeaderValue::from_static("1"))?;
     }
     // After these the connection's state is in doubt, or the client is not worth it.
-    if matches!(status, 400 | 408 | 413 | 414 | 431) {
+    let excess = link(session).is_some_and(|link| link.client.excess);
+    if excess || matches!(status, 400 | 408 | 413 | 414 | 431) {
         session.set_keepalive(None);
         if let Some(link) = link(session) {
             link.watch.refuse();

@@ -13,6 +13,7 @@
 //! | which endpoint of an upstream? | [`turn`], [`second_is_lighter`], [`claim`] |
 //! | may an endpoint be used? | [`Health`], [`OutlierPolicy`] |
 //! | may a request be tried again, and when? | [`RetryBudget`], [`backoff`] |
+//! | may this client come again already? | [`Pace::admit`] |
 //! | how many users does a change of weights move? | [`moved_users`] |
 #![forbid(unsafe_code)]
 
@@ -26,6 +27,7 @@ mod matching;
 mod mirror;
 mod moved;
 mod outlier;
+mod pace;
 mod pin;
 mod request;
 mod retry;
@@ -45,6 +47,7 @@ pub use matching::{HeaderMatch, PathMatch, QueryMatch, RouteMatch, ValueMatch};
 pub use mirror::{DayBudget, MirrorChoice, MirrorPolicy, RateLimit};
 pub use moved::moved_users;
 pub use outlier::{Census, OutlierPolicy};
+pub use pace::{Pace, Paced};
 pub use pin::Pin;
 pub use request::Request;
 pub use retry::{RetryBudget, backoff};

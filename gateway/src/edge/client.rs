@@ -1,9 +1,8 @@
 //! Who is connected, as every exchange of a connection knows it.
 
 use super::{
-    Watch,
     listener::{Listening, Place},
-    watch::Connected,
+    watch::{Connected, Watch},
 };
 use http::HeaderValue;
 use std::{net::IpAddr, sync::Arc};

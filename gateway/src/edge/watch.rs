@@ -9,7 +9,7 @@ use crate::metrics::{Metrics, Rejection};
 use futures_util::task::AtomicWaker;
 use std::{
     sync::{
-        Arc, Mutex, PoisonError, Weak,
+        Arc, LazyLock, Mutex, PoisonError, Weak,
         atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering},
     },
     task::Waker,
@@ -41,7 +41,7 @@ pub(crate) enum Phase {
 #[derive(Debug)]
 pub(crate) struct Watch {
     phase: AtomicU8,
-    /// Milliseconds since the registry's epoch.
+    /// Milliseconds of the sweeper's clock.
     deadline: AtomicU64,
     /// The same, for a client that does not take its response.
     write_deadline: AtomicU64,
@@ -56,6 +56,8 @@ pub(crate) struct Watch {
     /// A live stream: closed at this time, which others set.
     stream: Mutex<Option<Arc<StreamEnd>>>,
     streaming: AtomicBool,
+    /// The stream was ended by others.
+    ended: AtomicBool,
     /// Bytes of the request, head and body, where its head says how many these are.
     request_length: AtomicU64,
     /// The client was refused while it may still be sending.
@@ -77,6 +79,7 @@ impl Watch {
     pub(crate) fn enter(&self, phase: Phase, limit: Option<Duration>) {
         self.expired.store(false, Ordering::Relaxed);
         self.stalled.store(false, Ordering::Relaxed);
+        self.ended.store(false, Ordering::Relaxed);
         self.may_rest.store(false, Ordering::Relaxed);
         self.body_deadline.store(NEVER, Ordering::Relaxed);
         self.phase.store(phase as u8, Ordering::Relaxed);
@@ -107,7 +110,11 @@ impl Watch {
         if self.phase() != Phase::Exchange {
             return self.deadline.load(Ordering::Relaxed) <= now;
         }
-        let expired = self.deadline.load(Ordering::Relaxed) <= now || self.stream_ends(now);
+        let ended = self.stream_ends(now);
+        if ended {
+            self.ended.store(true, Ordering::Relaxed);
+        }
+        let expired = self.deadline.load(Ordering::Relaxed) <= now || ended;
         let stalled = self.body_deadline.load(Ordering::Relaxed) <= now;
         if expired {
             self.expired.store(true, Ordering::Relaxed);
@@ -125,6 +132,11 @@ impl Watch {
     /// Whether the exchange was ended because the client did not go on with its request.
     pub(crate) fn stalled(&self) -> bool {
         self.stalled.load(Ordering::Relaxed)
+    }
+
+    /// Whether the stream was ended because its variant was taken away.
+    pub(crate) fn ended(&self) -> bool {
+        self.ended.load(Ordering::Relaxed)
     }
 
     /// From now on the exchange is a live stream, which ends when `end` says so.
@@ -216,16 +228,23 @@ impl Default for StreamEnd {
 }
 
 impl StreamEnd {
-    /// Ends all that live in `limit` from now; `None`: not any more.
-    pub(crate) fn end_in(&self, drain: &Drain, limit: Option<Duration>) {
-        self.0.store(drain.after(limit), Ordering::Relaxed);
+    /// Ends all of them in `limit` from now.
+    pub(crate) fn end_in(&self, limit: Duration) {
+        let limit = u64::try_from(limit.as_millis()).unwrap_or(NEVER);
+        self.0.store(milliseconds().saturating_add(limit), Ordering::Relaxed);
     }
+}
+
+/// What clocks count from.
+static EPOCH: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+fn milliseconds() -> u64 {
+    u64::try_from(EPOCH.elapsed().as_millis()).unwrap_or(NEVER)
 }
 
 /// All connections of the process, and whether they are being drained.
 #[derive(Debug)]
 pub(crate) struct Drain {
-    epoch: Instant,
     /// Milliseconds since the epoch, as of the last sweep: requests read no clock for deadlines.
     clock: AtomicU64,
     /// When idle connections close, in milliseconds since the epoch.
@@ -241,8 +260,7 @@ pub(crate) struct Drain {
 impl Drain {
     pub(crate) fn new(metrics: Arc<Metrics>) -> Arc<Self> {
         Arc::new(Self {
-            epoch: Instant::now(),
-            clock: AtomicU64::new(0),
+            clock: AtomicU64::new(milliseconds()),
             idle_end: AtomicU64::new(NEVER),
             open: AtomicUsize::new(0),
             connections: AtomicUsize::new(0),
@@ -263,6 +281,7 @@ impl Drain {
             may_rest: AtomicBool::new(false),
             stream: Mutex::default(),
             streaming: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
             request_length: AtomicU64::new(NEVER),
             refused: AtomicBool::new(false),
             waker: AtomicWaker::new(),
@@ -309,7 +328,7 @@ impl Drain {
         let mut tick = tokio::time::interval(SWEEP);
         loop {
             tick.tick().await;
-            let now = u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(NEVER);
+            let now = milliseconds();
             self.clock.store(now, Ordering::Relaxed);
             self.lock().retain(|watch| {
                 let Some(watch) = watch.upgrade() else { return false };

@@ -1,6 +1,6 @@
 //! From a request's head to its route and variant, or a refusal.
 
-use super::{Ctx, link};
+use super::{Ctx, grpc, link};
 use crate::{
     edge::head as limits,
     metrics::Rejection,
@@ -33,6 +33,13 @@ const MAX_HOPS: usize = 32;
 pub(crate) fn admit(session: &Session, ctx: &mut Ctx, mirrors: &Mirrors) -> Result<(), Refusal> {
     let head = session.req_header();
     let peer = link(session).map_or(ctx.client, |link| link.client.peer);
+    if link(session).is_some_and(|link| link.client.excess) {
+        return Err(refusal(503, Rejection::TooManyConnections, "too many connections"));
+    }
+    let most = ctx.serving().plan().runtime.max_requests;
+    if !ctx.in_flight.is_within(most) {
+        return Err(refusal(503, Rejection::Overload, "too many requests at once"));
+    }
     let trusted = &ctx.serving().plan().trusted_proxies;
     let client = client_address(peer, trusted, &head.headers);
     ctx.trusted = is_trusted(peer, &ctx.serving().plan().trusted_proxies);
@@ -53,7 +60,27 @@ pub(crate) fn admit(session: &Session, ctx: &mut Ctx, mirrors: &Mirrors) -> Resu
         return Err(refusal(404, Rejection::NoRoute, "no route matches"));
     };
     let route = &plan.routes[id.0 as usize];
+    if !route.access.admits(client) {
+        return Err(refusal(403, Rejection::Forbidden, "this address may not use the route"));
+    }
     check_length(&head.headers, route.max_body)?;
+    if let Some(rates) = &snapshot.state.route(id).rates
+        && let Err(wait) = rates.admit(head, client)
+    {
+        ctx.retry_after = Some(wait);
+        return Err(refusal(429, Rejection::RateLimited, "too many requests"));
+    }
+    if let Some(retries) = &snapshot.state.route(id).retries {
+        retries.deposit();
+    }
+    ctx.grpc = grpc::is_call(head);
+    ctx.may_rest = ctx.grpc || session.is_upgrade_req();
+    if ctx.grpc {
+        ctx.caller_waits = grpc::deadline(head);
+        if let Some(link) = link(session) {
+            link.watch.let_rest();
+        }
+    }
 
     let decision = match lacks_id(route, &request) {
         // The new id decides already, so that a client's first request is served like its next.

@@ -16,8 +16,10 @@ mod admit;
 mod context;
 mod dispatch;
 mod forward;
+pub(crate) mod grpc;
 mod outcome;
 mod respond;
+mod retry;
 mod trial;
 
 pub(crate) use admit::{client_address, id_text};
@@ -31,6 +33,7 @@ use crate::{
 };
 use async_trait::async_trait;
 use bytes::Bytes;
+use http::{HeaderMap, Version};
 use pingora_core::{modules::http::HttpModules, upstreams::peer::HttpPeer};
 use pingora_error::{Error, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
@@ -38,9 +41,9 @@ use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use std::{sync::Arc, time::Duration};
 use tidegate_config::Store;
 
-/// Attempts for one request: the variant and its fallback, each with one more try when a kept
-/// connection turns out to be closed.
-pub(crate) const MAX_ATTEMPTS: usize = 4;
+/// Attempts for one request at most: the variant and its fallback, each with one more try when a
+/// kept connection turns out to be closed, and as many retries as a route may have.
+pub(crate) const MAX_ATTEMPTS: usize = 4 + 10;
 
 /// For what is left of a body nobody wants, so that its connection can be used again.
 const BODY_DRAIN_TIME: Duration = Duration::from_secs(2);
@@ -79,14 +82,14 @@ impl ProxyHttp for Gateway {
             Err(refusal) => {
                 self.metrics.reject(refusal.rejection);
                 ctx.refused = true;
-                respond::refuse(session, refusal.status, refusal.why).await?;
+                respond::refuse(session, ctx, refusal.status, refusal.why).await?;
                 Ok(true)
             }
         }
     }
 
     async fn upstream_peer(&self, _session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
-        dispatch::dispatch(ctx)
+        dispatch::dispatch(ctx).await
     }
 
     async fn upstream_request_filter(
@@ -99,6 +102,11 @@ impl ProxyHttp for Gateway {
         forward::prepare(session, upstream, ctx)?;
         if let Some(shadow) = &mut ctx.shadow {
             shadow.dispatch(session.req_header(), upstream);
+        }
+        // To an HTTP/2 upstream pingora sends a request without a body at once, and asks no filter.
+        if upstream.version == Version::HTTP_2 && session.as_mut().is_body_empty() {
+            context::set_response_deadline(session, ctx);
+            ctx.launch_copies(&self.mirrors);
         }
         Ok(())
     }
@@ -151,6 +159,18 @@ impl ProxyHttp for Gateway {
         Ok(None)
     }
 
+    fn upstream_response_trailer_filter(
+        &self,
+        _session: &mut Session,
+        trailers: &mut HeaderMap,
+        ctx: &mut Ctx,
+    ) -> Result<()> {
+        if ctx.grpc {
+            ctx.grpc_status = grpc::status(trailers).or(ctx.grpc_status);
+        }
+        Ok(())
+    }
+
     async fn response_filter(
         &self,
         session: &mut Session,
@@ -168,7 +188,7 @@ impl ProxyHttp for Gateway {
         error: Box<Error>,
     ) -> Box<Error> {
         forward::draw_request_id(session.req_header(), ctx);
-        dispatch::cannot_connect(ctx, error)
+        dispatch::cannot_connect(session, ctx, error)
     }
 
     fn error_while_proxy(

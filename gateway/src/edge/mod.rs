@@ -6,8 +6,13 @@
 //! connection, and a drain that ends as soon as the last request does.
 
 mod accept;
+#[cfg_attr(not(test), allow(dead_code, reason = "the connection does not ask it yet"))]
+mod chunks;
 mod conn;
+#[cfg_attr(not(test), allow(dead_code, reason = "the connection does not ask it yet"))]
 pub(crate) mod head;
+#[cfg_attr(not(test), allow(dead_code, reason = "the connection does not ask it yet"))]
+mod scanner;
 mod watch;
 
 pub(crate) use accept::{Bound, bind, serve};

@@ -39,5 +39,6 @@ mod rollout_time;
 mod rollout_waits;
 mod rollout_webhooks;
 mod shutdown;
+mod smuggling;
 mod split;
 mod upstreams;

@@ -49,6 +49,7 @@ mod rollout_waits;
 mod rollout_webhooks;
 mod shutdown;
 mod slow_clients;
+mod smuggling;
 mod split;
 mod tls;
 mod tls_clients;

@@ -8,7 +8,10 @@
 
 mod accept;
 mod client;
+#[cfg_attr(not(test), allow(dead_code, reason = "the connection does not ask it yet"))]
+mod chunks;
 mod conn;
+#[cfg_attr(not(test), allow(dead_code, reason = "the connection does not ask it yet"))]
 pub(crate) mod head;
 mod http1;
 mod http2;
@@ -17,6 +20,8 @@ mod patience;
 mod stream;
 mod tls;
 mod transport;
+#[cfg_attr(not(test), allow(dead_code, reason = "the connection does not ask it yet"))]
+mod scanner;
 mod watch;
 
 pub(crate) use accept::{Bound, Service, bind, serve};

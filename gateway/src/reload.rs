@@ -142,9 +142,9 @@ impl Reloader {
     }
 
     /// Asks for a reload and waits for what came of it; `None` when the worker is overwhelmed.
-    pub(crate) async fn reload(&self) -> Option<Report> {
+    pub(crate) async fn reload(&self, cause: Cause) -> Option<Report> {
         let (reply, report) = oneshot::channel();
-        self.queue.try_send((Cause::Api, Some(reply))).ok()?;
+        self.queue.try_send((cause, Some(reply))).ok()?;
         report.await.ok()
     }
 
@@ -337,6 +337,9 @@ fn restart_needed(running: &Plan, next: &Plan) -> Vec<String> {
     }
     if running.runtime.threads != next.runtime.threads {
         changes.push("a change of `runtime.threads` needs a restart".to_owned());
+    }
+    if running.runtime.upgrade_socket != next.runtime.upgrade_socket {
+        changes.push("another `runtime.upgrade_socket` needs a restart".to_owned());
     }
     changes
 }

@@ -72,7 +72,7 @@ pub(super) async fn converse<A>(
     loop {
         let accepted = tokio::select! {
             biased;
-            _ = shutdown.changed(), if !closing => None,
+            _ = shutdown.wait_for(|stop| *stop), if !closing => None,
             () = idle(&streams) => {
                 if closing {
                     return;

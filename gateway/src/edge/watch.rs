@@ -331,6 +331,11 @@ impl Drain {
         self.idle_end.store(self.after(Some(IDLE_GRACE)), Ordering::Relaxed);
     }
 
+    /// Connections stay after all.
+    pub(crate) fn cancel(&self) {
+        self.idle_end.store(NEVER, Ordering::Relaxed);
+    }
+
     /// Wakes overdue connections, for ever.
     pub(crate) async fn sweep(self: Arc<Self>) {
         let mut tick = tokio::time::interval(SWEEP);

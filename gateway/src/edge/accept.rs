@@ -213,7 +213,7 @@ where
         let (io, framed) = match &settings.speaks {
             Speaks::Http1 => (Transport::Plain(tcp), false),
             Speaks::H2c => (Transport::Plain(tcp), true),
-            Speaks::Tls(acceptor) => {
+            Speaks::Tls(acceptor, _) => {
                 // Whoever does not finish the handshake in time, or speaks no TLS, is gone.
                 let Ok(Ok(stream)) = timeout(head, acceptor.accept(tcp)).await else {
                     self.drain.refuse_handshake();

@@ -106,6 +106,11 @@ impl Watch {
         self.body_deadline.store(self.drain.after(limit), Ordering::Relaxed);
     }
 
+    /// Whether the client is waited for to go on with its request.
+    pub(crate) fn awaits_body(&self) -> bool {
+        self.body_deadline.load(Ordering::Relaxed) != NEVER
+    }
+
     /// The body of this request may rest.
     pub(crate) fn let_rest(&self) {
         self.may_rest.store(true, Ordering::Relaxed);

@@ -15,7 +15,7 @@
 //! healthy, and of which a part is dead).
 
 use crate::{
-    edge::{self, Bound, Doors},
+    edge::{self, Bound, Doors, Listening},
     handover::{Giver, Predecessor},
     proxy::Gateway,
     server::Shared,
@@ -84,6 +84,8 @@ pub(crate) struct Life {
     service: Service,
     /// Tells connections that the next request is their last.
     shutdown: watch::Sender<bool>,
+    /// The listeners by name.
+    listening: HashMap<Arc<str>, Arc<Listening>>,
     /// By the address of the listener.
     doors: HashMap<SocketAddr, watch::Sender<Doors>>,
     /// One task for each listener.
@@ -120,6 +122,7 @@ impl Life {
             events,
             service,
             shutdown: watch::Sender::new(false),
+            listening: HashMap::new(),
             doors: HashMap::new(),
             accepting: JoinSet::new(),
             stand_by: Vec::new(),
@@ -131,12 +134,14 @@ impl Life {
     }
 
     /// Accepts clients of `bound`.
-    pub(crate) fn open(&mut self, bound: Bound) {
+    pub(crate) fn open(&mut self, bound: Bound, listening: Arc<Listening>) {
+        self.listening.insert(Arc::clone(&bound.name), Arc::clone(&listening));
         let doors = watch::Sender::new(Doors::Open);
         let (told, shutdown) = (doors.subscribe(), self.shutdown.subscribe());
         self.doors.insert(bound.address, doors);
         let (app, drain) = (Arc::clone(&self.app), Arc::clone(&self.shared.drain));
-        self.accepting.spawn_on(edge::serve(bound, app, drain, told, shutdown), &self.proxy);
+        let reception = edge::Reception { listening, app, drain, shutdown };
+        self.accepting.spawn_on(edge::serve(bound, reception, told), &self.proxy);
     }
 
     /// Serves until the end.
@@ -297,7 +302,9 @@ impl Life {
         self.shared.drain.cancel();
         let _ = self.shutdown.send(false);
         for bound in std::mem::take(&mut self.stand_by) {
-            self.open(bound);
+            if let Some(listening) = self.listening.get(&bound.name).map(Arc::clone) {
+                self.open(bound, listening);
+            }
         }
         if let Some(admin) = &self.admin {
             let _ = admin.doors.send(Doors::Open);

@@ -5,7 +5,7 @@
 use crate::{
     access_log::AccessLog,
     admin,
-    edge::{Bound, Doors, Drain},
+    edge::{Bound, Doors, Drain, Listening},
     handover::{Giver, Lent, Offer, Sockets, Takeover},
     life::{self, AdminDoors, Event, Life},
     metrics::Metrics,
@@ -98,7 +98,7 @@ pub(crate) struct Server {
     proxy: Runtime,
     control: Runtime,
     shared: Arc<Shared>,
-    listeners: Vec<Bound>,
+    listeners: Vec<(Bound, Arc<Listening>)>,
     admin: Option<(Bound, admin::Tokens)>,
     takeover: Option<Takeover>,
     /// Where sockets are that came from the process that is taken over from.
@@ -119,9 +119,11 @@ impl Server {
         let Start { mut sockets, mut takeover, service, may_hand_over } = start;
         let plan = &loaded.plan;
         let metrics = Arc::new(Metrics::new().map_err(io::Error::other)?);
-        let listeners = plan.listeners.iter();
-        let listeners = listeners.map(|one| sockets.bind(&one.name, one.address));
-        let listeners = listeners.collect::<io::Result<Vec<_>>>()?;
+        let mut listeners = Vec::with_capacity(plan.listeners.len());
+        for listener in &plan.listeners {
+            let bound = sockets.bind(&listener.name, listener.address)?;
+            listeners.push((bound, Listening::new(listener)?));
+        }
         let admin = match &plan.admin {
             Some(config) => {
                 let bound = sockets.bind(&"admin".into(), config.address)?;
@@ -162,11 +164,13 @@ impl Server {
                 Arc::clone(&door),
                 Arc::clone(&metrics),
                 Arc::clone(&mirrors),
+                listeners.iter().map(|(_, listening)| Arc::clone(listening)).collect(),
                 control.handle().clone(),
             )?
         };
         let control_of_rollouts = Control::start(&store, &door)?;
-        let everything = listeners.iter().chain(admin.iter().map(|(bound, _)| bound));
+        let everything =
+            listeners.iter().map(|(bound, _)| bound).chain(admin.iter().map(|(bound, _)| bound));
         let addresses = everything.map(|bound| (Arc::clone(&bound.name), bound.address)).collect();
         let shared = Arc::new(Shared {
             store,
@@ -219,7 +223,12 @@ impl Server {
     pub(crate) fn run(self) -> io::Result<()> {
         let Self { proxy, control, shared, listeners, admin, life, service, .. } = self;
         let lent = match self.may_hand_over {
-            true => Some(lend(listeners.iter().chain(admin.iter().map(|(bound, _)| bound)))?),
+            true => Some(lend(
+                listeners
+                    .iter()
+                    .map(|(bound, _)| bound)
+                    .chain(admin.iter().map(|(bound, _)| bound)),
+            )?),
             false => None,
         };
         let threads = shared.store.load().state.plan().runtime.threads;
@@ -234,9 +243,9 @@ impl Server {
         let admin_doors = watch::Sender::new(Doors::Open);
         let (life_of, events) = life;
         let mut life = Life::new(Arc::clone(&shared), app, proxy.handle().clone(), events, service);
-        for bound in listeners {
+        for (bound, listening) in listeners {
             tracing::info!(listener = %bound.name, address = %bound.address, "listening");
-            life.open(bound);
+            life.open(bound, listening);
         }
         if let Some((bound, token)) = admin {
             tracing::info!(listener = "admin", address = %bound.address, "listening");

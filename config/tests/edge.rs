@@ -3,7 +3,7 @@
 use serde_json::json;
 use std::{path::Path, time::Duration};
 use tidegate_config::{
-    Loaded, effective, load,
+    Loaded, compile_text, diff, effective, load,
     plan::{
         Access, ClientRate, HealthCheck, ListenerProtocol, OutlierDetection, Probe, Protocol,
         RateKey, Retry, RetryOn, TlsVersion,
@@ -154,6 +154,89 @@ fn the_effective_configuration_has_paths_and_no_keys() -> Outcome {
     assert!(printed.contains("secret key elided"), "DER is not printed either");
     assert!(!shown.to_string().contains(line));
     Ok(())
+}
+
+#[test]
+fn what_changed_is_told() -> Outcome {
+    let directory = tempfile::tempdir()?;
+    let file = directory.path().join("tidegate.yaml");
+    let certs = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/certs/");
+    let text = include_str!("data/edge.yaml").replace("certs/", certs);
+    let load = |text: &str| {
+        std::fs::write(&file, text)?;
+        Ok::<_, Box<dyn std::error::Error>>(load(&file, None)?.plan)
+    };
+    let old = load(&text)?;
+    let after = |edits: &[(&str, &str)]| {
+        let mut text = text.clone();
+        for (from, to) in edits {
+            assert!(text.contains(from), "{from}");
+            text = text.replacen(from, to, 1);
+        }
+        Ok::<_, Box<dyn std::error::Error>>(diff(&old, &load(&text)?))
+    };
+    assert!(after(&[])?.is_empty());
+
+    let found = after(&[
+        ("attempts: 3", "attempts: 2"),
+        ("burst: 20, by: { header: X-Api-Key }", "burst: 30"),
+        ("[10.9.0.0/16]", "[10.9.0.0/16, 10.8.0.0/16]"),
+        ("retry: {}", "retry: { on: [5xx, 404] }"),
+    ])?;
+    let [shop, other] = &found.changed[..] else { return Err(format!("{found:?}").into()) };
+    assert_eq!(
+        shop.what,
+        [
+            "retry: 3 on [reset] [timeout] [503] [599] [grpc 8] [grpc 14], budget 12.5%, each 2s, \
+             backoff 0ns, any method -> 2 on [reset] [timeout] [503] [599] [grpc 8] [grpc 14], \
+             budget 12.5%, each 2s, backoff 0ns, any method",
+            "rate_limit: 100 in 60s, burst 20, by header x-api-key -> 100 in 60s, burst 30, by \
+             client_ip",
+            "deny_from: [10.9.0.0/16] -> [10.9.0.0/16] [10.8.0.0/16]",
+        ]
+    );
+    assert_eq!(
+        other.what,
+        ["retry: 1 on [connect_failure] [reset], budget 20%, backoff 25ms -> 1 on [404] \
+             [500-599], budget 20%, backoff 25ms"]
+    );
+    assert!(found.other.is_empty() && found.restart.is_empty());
+
+    let found = after(&[
+        ("min_version: 1.3", "min_version: 1.2"),
+        ("interval: 2s", "interval: 3s"),
+        ("sni: Dark.internal.", "sni: light.internal"),
+        ("drain_delay: 5s", "drain_delay: 6s"),
+        ("max_requests: 5000", "max_requests: 6000"),
+    ])?;
+    assert_eq!(
+        found.other,
+        [
+            "upstream named changed",
+            "upstream private changed",
+            "listener tls changed",
+            "runtime.drain_delay",
+            "runtime.max_requests",
+        ]
+    );
+    assert!(found.restart.is_empty(), "{:?}", found.restart);
+
+    let found = after(&[
+        (", protocol: h2c }", " }"),
+        ("127.0.0.1:5353", "127.0.0.1:5354"),
+        ("run/tidegate.sock", "tidegate.sock"),
+    ])?;
+    assert_eq!(found.restart, ["listeners", "runtime.resolvers", "runtime.upgrade_socket"]);
+    assert!(found.other.is_empty());
+    Ok(())
+}
+
+#[test]
+fn a_text_without_a_file_has_no_certificates() {
+    let text = include_str!("data/edge.yaml");
+    let errors = compile_text("t.yaml", text).expect_err("certificates");
+    assert_eq!(errors.len(), 8, "{errors:#?}");
+    assert!(errors.iter().all(|error| error.message.ends_with("needs a file to start from")));
 }
 
 const SECOND: Duration = Duration::from_secs(1);

@@ -316,7 +316,15 @@ fn restart_needed(running: &Plan, next: &Plan) -> Vec<String> {
     let mut changes = Vec::new();
     for listener in &next.listeners {
         match running.listeners.iter().find(|old| old.name == listener.name) {
-            Some(old) if old.address == listener.address => {}
+            Some(old) if old.address == listener.address => {
+                let (was, is) = (old.protocol.kind(), listener.protocol.kind());
+                if was != is {
+                    changes.push(format!(
+                        "listener `{}` goes on with {was}: {is} needs a restart",
+                        listener.name
+                    ));
+                }
+            }
             Some(old) => changes.push(format!(
                 "listener `{}` stays at {}: moving it to {} needs a restart",
                 listener.name, old.address, listener.address
@@ -335,8 +343,15 @@ fn restart_needed(running: &Plan, next: &Plan) -> Vec<String> {
     if running.state != next.state {
         changes.push("another file for `state` needs a restart".to_owned());
     }
-    if running.runtime.threads != next.runtime.threads {
-        changes.push("a change of `runtime.threads` needs a restart".to_owned());
+    let (old, new) = (&running.runtime, &next.runtime);
+    for (key, differs) in [
+        ("threads", old.threads != new.threads),
+        ("resolvers", old.resolvers != new.resolvers),
+        ("upgrade_socket", old.upgrade_socket != new.upgrade_socket),
+    ] {
+        if differs {
+            changes.push(format!("a change of `runtime.{key}` needs a restart"));
+        }
     }
     if running.runtime.upgrade_socket != next.runtime.upgrade_socket {
         changes.push("another `runtime.upgrade_socket` needs a restart".to_owned());

@@ -46,6 +46,10 @@ const DRAIN_TICK: Duration = Duration::from_millis(20);
 /// For the process that takes over to hear that this one accepts no more.
 const KNOWN: Duration = Duration::from_secs(2);
 
+/// For requests of the admin API to be answered when another process has its socket; those who
+/// listen to events have to come back in any case.
+const ADMIN: Duration = Duration::from_secs(1);
+
 /// Threads that the process is of no use without: they reload, judge, and write what was judged.
 const VITAL_THREADS: [&str; 3] = ["reload", "controller", "journal"];
 
@@ -88,11 +92,19 @@ pub(crate) struct Life {
     accepting: JoinSet<io::Result<Option<Bound>>>,
     /// Sockets that another process accepts from.
     stand_by: Vec<Bound>,
-    pub(crate) admin: Option<(SocketAddr, watch::Sender<Doors>)>,
+    pub(crate) admin: Option<AdminDoors>,
     /// Tasks that only end when they are broken.
     pub(crate) vital: JoinSet<(&'static str, io::Result<()>)>,
     pub(crate) giver: Option<Giver>,
     pub(crate) predecessor: Option<Predecessor>,
+}
+
+/// The way into the admin API.
+pub(crate) struct AdminDoors {
+    pub(crate) address: SocketAddr,
+    pub(crate) doors: watch::Sender<Doors>,
+    /// Nobody is in while another process has the socket.
+    pub(crate) rests: watch::Receiver<bool>,
 }
 
 impl Life {
@@ -228,8 +240,8 @@ impl Life {
             let is_kept = kept.contains(&address);
             let _ = doors.send(if is_kept { Doors::Elsewhere } else { Doors::Closed });
         }
-        if let Some((_, doors)) = self.admin.as_ref().filter(|(at, _)| kept.contains(at)) {
-            let _ = doors.send(Doors::Elsewhere);
+        if let Some(admin) = self.admin.as_ref().filter(|admin| kept.contains(&admin.address)) {
+            let _ = admin.doors.send(Doors::Elsewhere);
         }
         if let Some(giver) = &self.giver {
             giver.keep(kept);
@@ -267,8 +279,8 @@ impl Life {
                     is_told |= matches!(event, Event::Stop);
                     may_return = false;
                     self.stand_by.clear();
-                    if let Some((_, doors)) = &self.admin {
-                        let _ = doors.send(Doors::Closed);
+                    if let Some(admin) = &self.admin {
+                        let _ = admin.doors.send(Doors::Closed);
                     }
                     if let Some(giver) = &self.giver {
                         giver.close();
@@ -277,6 +289,10 @@ impl Life {
                 Event::Broken(what) => tracing::error!("{what}"),
                 Event::Return | Event::Retire { .. } => {}
             }
+        }
+        let mut admins = self.admin.iter_mut();
+        if let Some(admin) = admins.find(|admin| *admin.doors.borrow() == Doors::Elsewhere) {
+            let _ = timeout(ADMIN, admin.rests.wait_for(|rests| *rests)).await;
         }
         true
     }
@@ -290,14 +306,14 @@ impl Life {
                 self.open(bound, listening);
             }
         }
-        if let Some((_, doors)) = &self.admin {
-            let _ = doors.send(Doors::Open);
+        if let Some(admin) = &self.admin {
+            let _ = admin.doors.send(Doors::Open);
         }
         self.shared.control.resume();
         self.shared.set_ready(true);
         self.service.ready("serves again: the process that took over has died", true);
         let open = |address| self.doors.contains_key(address);
-        let (admin, all) = (self.admin.as_ref().map(|(at, _)| *at), &self.shared.addresses);
+        let (admin, all) = (self.admin.as_ref().map(|admin| admin.address), &self.shared.addresses);
         for (name, address) in all.iter().filter(|(_, at)| !open(at) && Some(*at) != admin) {
             tracing::error!(%name, %address, "stays closed until a restart");
         }

@@ -206,6 +206,9 @@ impl Worker {
             return self.refused(vec![serde_json::json!({ "message": message })]);
         };
         replaced.state.retire_mirrors(&next);
+        if let Err(error) = self.mirrors.start_for(next.plan()) {
+            tracing::error!(%error, "mirrors get no copies: no threads for them");
+        }
         self.adopt_listeners(next.plan());
         self.mirrors.budget.set_limit(next.plan().runtime.mirror_memory);
         if let Some(watcher) = &self.watcher {

@@ -7,7 +7,7 @@ use crate::{
     admin,
     edge::{Bound, Doors, Drain, Listening},
     handover::{Giver, Lent, Offer, Sockets, Takeover},
-    life::{self, Event, Life},
+    life::{self, AdminDoors, Event, Life},
     metrics::Metrics,
     mirror::Mirrors,
     proxy::{Gateway, MAX_ATTEMPTS},
@@ -97,7 +97,6 @@ impl Start {
 pub(crate) struct Server {
     proxy: Runtime,
     control: Runtime,
-    mirror: Runtime,
     shared: Arc<Shared>,
     listeners: Vec<(Bound, Arc<Listening>)>,
     admin: Option<(Bound, admin::Tokens)>,
@@ -136,7 +135,8 @@ impl Server {
         let kept = sockets.close_rest();
         let proxy = runtime("proxy", plan.runtime.threads)?;
         let control = runtime("control", 1)?;
-        let (mirrors, mirror) = Mirrors::start(plan.runtime.threads, plan.runtime.mirror_memory)?;
+        let mirrors = Mirrors::new(plan.runtime.threads, plan.runtime.mirror_memory);
+        mirrors.start_for(plan)?;
         let mirrors = Arc::new(mirrors);
         let access_log =
             plan.access_log.as_ref().map(|log| AccessLog::open(log, &metrics)).transpose()?;
@@ -187,7 +187,6 @@ impl Server {
         Ok(Self {
             proxy,
             control,
-            mirror,
             shared,
             listeners,
             admin,
@@ -222,7 +221,7 @@ impl Server {
     /// When a socket cannot be given to the runtime, the process that was to be taken over from goes
     /// on by itself, or something broke that nothing works without.
     pub(crate) fn run(self) -> io::Result<()> {
-        let Self { proxy, control, mirror, shared, listeners, admin, life, service, .. } = self;
+        let Self { proxy, control, shared, listeners, admin, life, service, .. } = self;
         let lent = match self.may_hand_over {
             true => Some(lend(
                 listeners
@@ -251,10 +250,11 @@ impl Server {
         if let Some((bound, token)) = admin {
             tracing::info!(listener = "admin", address = %bound.address, "listening");
             let (address, socket) = (bound.address, bound.into_socket());
+            let (resting, rests) = watch::channel(false);
             let doors = admin_doors.subscribe();
-            let serve = admin::serve(socket, token, Arc::clone(&shared), doors);
+            let serve = admin::serve(socket, token, Arc::clone(&shared), doors, resting);
             vital.spawn_on(async { ("the admin API", serve.await) }, control.handle());
-            life.admin = Some((address, admin_doors));
+            life.admin = Some(AdminDoors { address, doors: admin_doors, rests });
         }
         let sweep = Arc::clone(&shared.drain).sweep();
         vital.spawn_on(async { ("the sweeper", Ok(sweep.await)) }, control.handle());
@@ -294,7 +294,7 @@ impl Server {
         }
         shared.control.stop();
         proxy.shutdown_background();
-        mirror.shutdown_background();
+        shared.mirrors.stop();
         control.shutdown_background();
         tracing::info!("stopped");
         ended

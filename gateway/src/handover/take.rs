@@ -61,11 +61,12 @@ fn receive(mut wire: Wire, sockets: &mut Sockets) -> io::Result<Takeover> {
     if !wire.is_trusted()? {
         return Err(io::Error::other("it is another user's"));
     }
-    wire.say(&Say::Upgrade {
+    let said = wire.say(&Say::Upgrade {
         protocols: PROTOCOLS.to_vec(),
         release: env!("CARGO_PKG_VERSION").to_owned(),
         pid: std::process::id(),
-    })?;
+    });
+    // What it said before it broke off is still there to be heard.
     let (pid, count) = match wire.hear(Some(ANSWER))? {
         Say::Sockets { pid, release, count, .. } if count <= MAX_SOCKETS => {
             tracing::info!(pid, release, "takes over from the running process");
@@ -73,6 +74,7 @@ fn receive(mut wire: Wire, sockets: &mut Sockets) -> io::Result<Takeover> {
         }
         other => return Err(unexpected(other)),
     };
+    said?;
     for _ in 0..count {
         let (name, activated) = match wire.hear(Some(ANSWER))? {
             Say::Socket { name, activated, .. } => (name, activated),

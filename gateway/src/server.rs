@@ -10,7 +10,7 @@ use crate::{
     reload::{Cause, Reloader},
     rollout::{Control, Door, restored},
     serving::Serving,
-    upstream::resolve_first,
+    upstream::{authorities_file, resolve_first},
 };
 use pingora_core::server::configuration::ServerConf;
 use pingora_proxy::HttpProxy;
@@ -107,7 +107,7 @@ impl Server {
             let shifts = restored(plan);
             Serving::new(Arc::new(loaded), shifts, None, &metrics, access_log)
         };
-        control.block_on(resolve_first(&serving.all_pools()));
+        control.block_on(resolve_first(&serving.pools));
         metrics.adopt(serving.plan(), 1);
         let store = Arc::new(Store::new(serving));
         let door = Arc::new(Door::new(Arc::clone(&store), Arc::clone(&metrics)));
@@ -246,6 +246,7 @@ fn http_proxy(gateway: Gateway, threads: usize) -> HttpProxy<Gateway> {
         threads,
         max_retries: MAX_ATTEMPTS,
         upstream_keepalive_pool_size: KEPT_CONNECTIONS,
+        ca_file: authorities_file(),
         ..ServerConf::default()
     };
     let mut proxy = HttpProxy::new(gateway, Arc::new(conf));

@@ -198,7 +198,7 @@ impl Worker {
         let shifts = carry(snapshot.state.shifts(), &next.plan);
         let (next, old) = (Arc::new(next), Some(&snapshot.state));
         let next = Serving::new(next, shifts, old, &self.metrics, access_log);
-        self.runtime.block_on(resolve_first(&next.all_pools()));
+        self.runtime.block_on(resolve_first(&next.pools));
         let restart = restart_needed(&self.running, next.plan());
         let Some((replaced, generation)) = self.door.enter(&next) else {
             let message = "the weights changed too often meanwhile: try again";
@@ -209,6 +209,7 @@ impl Worker {
         if let Err(error) = self.mirrors.start_for(next.plan()) {
             tracing::error!(%error, "mirrors get no copies: no threads for them");
         }
+        replaced.state.retire_pools(&next);
         self.adopt_listeners(next.plan());
         self.mirrors.budget.set_limit(next.plan().runtime.mirror_memory);
         if let Some(watcher) = &self.watcher {

@@ -15,7 +15,7 @@ use crate::{
     rollout::{Control, Door, carry, restored},
     service::Service,
     serving::Serving,
-    upstream::resolve_first,
+    upstream::{authorities_file, resolve_first},
 };
 use pingora_core::server::configuration::ServerConf;
 use pingora_proxy::HttpProxy;
@@ -147,7 +147,7 @@ impl Server {
             let nothing = carry(&[], plan);
             Serving::new(Arc::clone(&loaded), nothing, None, &metrics, access_log)
         };
-        control.block_on(resolve_first(&serving.all_pools()));
+        control.block_on(resolve_first(&serving.pools));
         // As late as can be: from here on nobody judges, until the controller starts.
         if let Some(takeover) = &mut takeover {
             takeover.take_rollouts()?;
@@ -353,6 +353,7 @@ fn http_proxy(gateway: Gateway, threads: usize) -> HttpProxy<Gateway> {
         threads,
         max_retries: MAX_ATTEMPTS,
         upstream_keepalive_pool_size: KEPT_CONNECTIONS,
+        ca_file: authorities_file(),
         ..ServerConf::default()
     };
     let mut proxy = HttpProxy::new(gateway, Arc::new(conf));

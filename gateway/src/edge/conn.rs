@@ -38,7 +38,7 @@ use tokio::{
 const LINGER_TIME: Duration = Duration::from_secs(1);
 
 /// The same for HTTP/2, where a large response may be on its way when the connection ends.
-const FRAMED_LINGER_TIME: Duration = Duration::from_secs(5);
+const FRAMED_LINGER_TIME: Duration = Duration::from_secs(2);
 
 /// What is read and thrown away in that time at most.
 const LINGER_BYTES: usize = 1 << 20;

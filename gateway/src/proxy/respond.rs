@@ -130,7 +130,8 @@ pub(super) fn prepare(
     response: &mut ResponseHeader,
     ctx: &Ctx,
 ) -> Result<()> {
-    if response.status.is_informational() {
+    let switches = response.status == StatusCode::SWITCHING_PROTOCOLS;
+    if response.status.is_informational() && !switches {
         return Ok(());
     }
     if session.req_header().version < Version::HTTP_11 {

@@ -8,13 +8,18 @@ mod client;
 mod demo;
 mod edge;
 mod explain;
+mod handover;
+mod life;
 mod metrics;
 mod mirror;
 mod proxy;
+mod rates;
 mod reload;
+mod retries;
 mod rollout;
 mod screen;
 mod server;
+mod service;
 mod serving;
 mod upstream;
 

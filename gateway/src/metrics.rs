@@ -1,14 +1,18 @@
 //! Metrics by route and variant. Labels come only from the configuration; handles are resolved
 //! when a configuration is compiled, so that a request only adds to atomics.
 
-use crate::mirror::MirrorSeries;
+use crate::{
+    mirror::MirrorSeries,
+    proxy::grpc,
+    upstream::{UpstreamSeries, Verdict},
+};
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry,
 };
 use std::{
     collections::HashSet,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 use tidegate_config::Plan;
@@ -76,6 +80,17 @@ impl Outcome {
     pub(crate) fn label(self) -> &'static str {
         Self::LABELS[self as usize]
     }
+
+    /// What it says about the endpoint.
+    pub(crate) fn verdict(self) -> Verdict {
+        match self {
+            Self::Success => Verdict::Success,
+            Self::ServerError | Self::ConnectFailure | Self::Timeout | Self::Reset => {
+                Verdict::Failure
+            }
+            Self::NoEndpoint | Self::Overloaded | Self::ClientAborted => Verdict::Neutral,
+        }
+    }
 }
 
 /// Why a request never reached a variant.
@@ -93,16 +108,31 @@ pub(crate) enum Rejection {
     BodyTooLarge,
     /// The head took too long.
     HeadTimeout,
+    /// The listener, or the client, has as many connections as it may.
+    TooManyConnections,
+    /// No TLS, or not in time, or without the certificate that is asked for.
+    TlsHandshake,
+    /// The client makes more requests than it may.
+    RateLimited,
+    /// The client's address may not use the route.
+    Forbidden,
+    /// The process has as many requests as it may.
+    Overload,
 }
 
 impl Rejection {
-    const LABELS: [&str; 6] = [
+    const LABELS: [&str; 11] = [
         "bad_request",
         "no_route",
         "target_too_long",
         "fields_too_large",
         "body_too_large",
         "head_timeout",
+        "too_many_connections",
+        "tls_handshake",
+        "rate_limited",
+        "forbidden",
+        "overload",
     ];
 }
 
@@ -114,6 +144,10 @@ pub(crate) struct VariantMetrics {
     duration: Histogram,
     pub(crate) in_flight: IntGauge,
     pub(crate) fallbacks: IntCounter,
+    /// Live streams.
+    pub(crate) streams: IntGauge,
+    /// By gRPC status, where the variant may speak gRPC.
+    grpc: Option<Arc<[IntCounter; grpc::STATUSES]>>,
 }
 
 impl VariantMetrics {
@@ -127,6 +161,13 @@ impl VariantMetrics {
     pub(crate) fn attempt(&self, outcome: Outcome) {
         self.attempts[outcome as usize].inc();
     }
+
+    /// A gRPC call ended with `status`.
+    pub(crate) fn grpc(&self, status: u8) {
+        if let Some(counter) = self.grpc.as_ref().and_then(|all| all.get(usize::from(status))) {
+            counter.inc();
+        }
+    }
 }
 
 /// All metrics of the process.
@@ -138,26 +179,29 @@ pub(crate) struct Metrics {
     duration: HistogramVec,
     in_flight: IntGaugeVec,
     fallbacks: IntCounterVec,
+    streams: IntGaugeVec,
+    grpc: IntCounterVec,
     weight: IntGaugeVec,
     pub(crate) share: prometheus::GaugeVec,
-    rejected: [IntCounter; 6],
-    pub(crate) endpoints: IntGaugeVec,
+    rejected: [IntCounter; 11],
     pub(crate) generation: IntGauge,
     pub(crate) reload_success: IntCounter,
     pub(crate) reload_error: IntCounter,
     pub(crate) connections: IntGauge,
     pub(crate) log_dropped: IntCounter,
     pub(crate) mirrors: MirrorSeries,
+    pub(crate) upstreams: UpstreamSeries,
     series: Mutex<Series>,
 }
 
-/// What there are series of: routes with their variants, and with their mirrors.
+/// What there are series of: routes with their variants, and with their mirrors; upstreams.
 #[derive(Debug, Default)]
 struct Series {
     /// The generation that has them.
     generation: u64,
     variants: HashSet<(String, String)>,
     mirrors: HashSet<(String, String)>,
+    upstreams: HashSet<String>,
 }
 
 const BY_VARIANT: &[&str] = &["route", "variant"];
@@ -232,15 +276,20 @@ impl Metrics {
                 "Requests that the variant could not take and its fallback did.",
                 BY_VARIANT,
             )?,
+            streams: gauge(
+                "tidegate_streams_open",
+                "Live streams (upgraded connections, gRPC calls) of the variant.",
+                BY_VARIANT,
+            )?,
+            grpc: counter(
+                "tidegate_grpc_responses_total",
+                "gRPC calls by the variant that answered and the status.",
+                &["route", "variant", "grpc_status"],
+            )?,
             weight: gauge(
                 "tidegate_variant_weight",
                 "Configured weight of the variant.",
                 BY_VARIANT,
-            )?,
-            endpoints: gauge(
-                "tidegate_upstream_endpoints",
-                "Endpoints of the upstream, by state.",
-                &["upstream", "state"],
             )?,
             rejected: Rejection::LABELS.map(|reason| rejected.with_label_values(&[reason])),
             reload_success: reloads.with_label_values(&["success"]),
@@ -249,6 +298,7 @@ impl Metrics {
             connections: connections.with_label_values::<&str>(&[]),
             log_dropped: log_dropped.with_label_values::<&str>(&[]),
             mirrors: MirrorSeries::new(&registry)?,
+            upstreams: UpstreamSeries::new(&registry)?,
             registry,
             duration,
             share,
@@ -260,8 +310,8 @@ impl Metrics {
         self.rejected[rejection as usize].inc();
     }
 
-    /// The handles of one variant, made if they do not exist.
-    pub(crate) fn variant(&self, route: &str, variant: &str) -> VariantMetrics {
+    /// The handles of one variant, made if they do not exist; those for gRPC if it may speak it.
+    pub(crate) fn variant(&self, route: &str, variant: &str, grpc: bool) -> VariantMetrics {
         let by = [route, variant];
         let request = |code| self.requests.with_label_values(&[route, variant, code]);
         let attempt = |outcome| self.attempts.with_label_values(&[route, variant, outcome]);
@@ -271,6 +321,12 @@ impl Metrics {
             duration: self.duration.with_label_values(&by),
             in_flight: self.in_flight.with_label_values(&by),
             fallbacks: self.fallbacks.with_label_values(&by),
+            streams: self.streams.with_label_values(&by),
+            grpc: grpc.then(|| {
+                Arc::new(std::array::from_fn(|status| {
+                    self.grpc.with_label_values(&[route, variant, &status.to_string()])
+                }))
+            }),
         }
     }
 
@@ -299,8 +355,11 @@ impl Metrics {
         for (route, mirror) in series.mirrors.difference(&next.mirrors) {
             self.mirrors.forget(route, mirror);
         }
+        next.upstreams = plan.upstreams.iter().map(|upstream| upstream.name.to_string()).collect();
+        for upstream in series.upstreams.difference(&next.upstreams) {
+            self.upstreams.forget(upstream);
+        }
         *series = next;
-        self.endpoints.reset();
     }
 
     fn forget(&self, route: &str, variant: &str) {
@@ -314,6 +373,10 @@ impl Metrics {
         let _ = self.duration.remove_label_values(&by);
         let _ = self.in_flight.remove_label_values(&by);
         let _ = self.fallbacks.remove_label_values(&by);
+        let _ = self.streams.remove_label_values(&by);
+        for status in 0..grpc::STATUSES {
+            let _ = self.grpc.remove_label_values(&[route, variant, &status.to_string()]);
+        }
         let _ = self.weight.remove_label_values(&by);
         let _ = self.share.remove_label_values(&by);
     }

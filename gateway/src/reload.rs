@@ -6,6 +6,7 @@
 
 use crate::{
     access_log::AccessLog,
+    edge::Listening,
     metrics::Metrics,
     mirror::Mirrors,
     rollout::{Door, carry},
@@ -77,6 +78,7 @@ struct Worker {
     door: Arc<Door>,
     metrics: Arc<Metrics>,
     mirrors: Arc<Mirrors>,
+    listening: Arc<[Arc<Listening>]>,
     status: Arc<Mutex<Status>>,
     watcher: Option<Watcher>,
     /// What listens now, whatever the files say.
@@ -98,6 +100,7 @@ impl Reloader {
         door: Arc<Door>,
         metrics: Arc<Metrics>,
         mirrors: Arc<Mirrors>,
+        listening: Arc<[Arc<Listening>]>,
         runtime: Handle,
     ) -> std::io::Result<Self> {
         let (queue, requests) = sync_channel(QUEUE);
@@ -118,6 +121,7 @@ impl Reloader {
             door,
             metrics,
             mirrors,
+            listening,
             status,
             watcher,
             running: snapshot.state.loaded.plan.clone(),
@@ -138,9 +142,9 @@ impl Reloader {
     }
 
     /// Asks for a reload and waits for what came of it; `None` when the worker is overwhelmed.
-    pub(crate) async fn reload(&self) -> Option<Report> {
+    pub(crate) async fn reload(&self, cause: Cause) -> Option<Report> {
         let (reply, report) = oneshot::channel();
-        self.queue.try_send((Cause::Api, Some(reply))).ok()?;
+        self.queue.try_send((cause, Some(reply))).ok()?;
         report.await.ok()
     }
 
@@ -194,7 +198,7 @@ impl Worker {
         let shifts = carry(snapshot.state.shifts(), &next.plan);
         let (next, old) = (Arc::new(next), Some(&snapshot.state));
         let next = Serving::new(next, shifts, old, &self.metrics, access_log);
-        self.runtime.block_on(resolve_first(&next.all_pools()));
+        self.runtime.block_on(resolve_first(&next.pools));
         let restart = restart_needed(&self.running, next.plan());
         let Some((replaced, generation)) = self.door.enter(&next) else {
             let message = "the weights changed too often meanwhile: try again";
@@ -202,6 +206,11 @@ impl Worker {
             return self.refused(vec![serde_json::json!({ "message": message })]);
         };
         replaced.state.retire_mirrors(&next);
+        if let Err(error) = self.mirrors.start_for(next.plan()) {
+            tracing::error!(%error, "mirrors get no copies: no threads for them");
+        }
+        replaced.state.retire_pools(&next);
+        self.adopt_listeners(next.plan());
         self.mirrors.budget.set_limit(next.plan().runtime.mirror_memory);
         if let Some(watcher) = &self.watcher {
             watcher.set_paths(watched);
@@ -232,6 +241,16 @@ impl Worker {
             restart_needed: restart,
         };
         self.report("changed", &degraded, &warnings)
+    }
+
+    /// New connections get the certificates, limits and times of `plan`.
+    fn adopt_listeners(&self, plan: &Plan) {
+        for listening in self.listening.iter() {
+            let config = plan.listeners.iter().find(|config| config.name == listening.name);
+            if let Some(Err(error)) = config.map(|config| listening.adopt(config)) {
+                tracing::error!(listener = %listening.name, %error, "the listener stays as it is");
+            }
+        }
     }
 
     fn reject(&mut self, cause: Cause, failure: &Failure) -> Report {
@@ -337,6 +356,9 @@ fn restart_needed(running: &Plan, next: &Plan) -> Vec<String> {
         if differs {
             changes.push(format!("a change of `runtime.{key}` needs a restart"));
         }
+    }
+    if running.runtime.upgrade_socket != next.runtime.upgrade_socket {
+        changes.push("another `runtime.upgrade_socket` needs a restart".to_owned());
     }
     changes
 }

@@ -2,19 +2,27 @@
 
 use crate::{
     access_log::AccessLog,
+    edge::StreamEnd,
     metrics::{Metrics, VariantMetrics},
     mirror::MirrorState,
+    rates::Rates,
+    retries::Retries,
     rollout::{HeldShift, Lane, RouteLane},
-    upstream::{Pool, keep_resolving},
+    upstream::{self, Background, Pool},
 };
+use arc_swap::ArcSwap;
 use std::{
     collections::{HashMap, HashSet},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
-use tidegate_config::{Loaded, Plan, plan};
+use tidegate_config::{
+    Loaded, Plan,
+    plan::{self, Protocol},
+};
 use tidegate_policies::{Purpose, RouteId, Salt, VariantId};
 
 /// The state of a snapshot: immutable but for counters.
@@ -30,6 +38,7 @@ pub(crate) struct Serving {
     pub(crate) pools: Vec<Arc<Pool>>,
     /// The same, for mirrors: a dark launch takes no place from clients.
     shadow_pools: Vec<Option<Arc<Pool>>>,
+    background: Arc<Background>,
     pub(crate) access_log: Option<AccessLog>,
 }
 
@@ -42,6 +51,10 @@ pub(crate) struct ServingRoute {
     pub(crate) log_salt: Salt,
     /// What the route's rollout counts, if it has one.
     pub(crate) lane: Option<RouteLane>,
+    /// What is left for retries, if there are any.
+    pub(crate) retries: Option<Arc<Retries>>,
+    /// How often its clients came, if that is limited.
+    pub(crate) rates: Option<Arc<Rates>>,
 }
 
 /// The handles of a variant.
@@ -50,6 +63,8 @@ pub(crate) struct ServingVariant {
     pub(crate) metrics: VariantMetrics,
     /// Requests that the split gave to this variant under these weights.
     split: Arc<AtomicU64>,
+    /// When its live streams end; those that begin later than a rollback have an end of their own.
+    streams: Arc<ArcSwap<StreamEnd>>,
 }
 
 impl Serving {
@@ -63,15 +78,20 @@ impl Serving {
         access_log: Option<AccessLog>,
     ) -> Self {
         let plan = loaded.plan.shifted(shifts.iter().map(|held| &held.shift));
-        let pools = pools(&plan, previous);
-        let shadow_pools = shadow_pools(&plan, previous);
+        let background = background(&plan, previous);
+        let pools = pools(&plan, previous, &background, metrics);
+        let shadow_pools = shadow_pools(&plan, &pools, previous);
         let old = previous.map(Serving::by_name).unwrap_or_default();
         let routes = plan.routes.iter().map(|route| {
             let old = old.get(&route.name).copied();
             let variants = route.variants.iter().zip(split_counts(route, old));
-            let variants = variants.map(|(variant, split)| ServingVariant {
-                metrics: metrics.variant(&route.name, &variant.name),
-                split,
+            let variants = variants.map(|(variant, split)| {
+                let http2 = plan.upstreams[variant.upstream].protocol == Protocol::Http2;
+                ServingVariant {
+                    metrics: metrics.variant(&route.name, &variant.name, http2),
+                    split,
+                    streams: old.and_then(|old| streams(old, &variant.name)).unwrap_or_default(),
+                }
             });
             let mirrors = route.mirrors.iter().map(|mirror| {
                 let kept = old.and_then(|(plan, old)| {
@@ -86,10 +106,20 @@ impl Serving {
                 mirrors: mirrors.collect(),
                 log_salt: Salt::new(&route.name, Purpose::AccessLog),
                 lane: lane(&plan, route, old.and_then(|(_, old)| old.lane.as_ref())),
+                retries: route.retry.as_ref().map(|retry| {
+                    let kept = old.and_then(|(_, old)| old.retries.as_ref());
+                    let kept = kept.filter(|kept| kept.is_for(retry.budget)).map(Arc::clone);
+                    kept.unwrap_or_else(|| Arc::new(Retries::new(retry.budget)))
+                }),
+                rates: route.rate_limit.as_ref().map(|limit| {
+                    let kept = old.and_then(|(_, old)| old.rates.as_ref());
+                    let kept = kept.filter(|kept| kept.is_for(limit)).map(Arc::clone);
+                    kept.unwrap_or_else(|| Arc::new(Rates::new(limit)))
+                }),
             }
         });
         let routes = routes.collect();
-        Self { loaded, plan, shifts, routes, pools, shadow_pools, access_log }
+        Self { loaded, plan, shifts, routes, pools, shadow_pools, background, access_log }
     }
 
     /// The same with other weights, when `current` is published: everything is shared, and only the
@@ -97,19 +127,21 @@ impl Serving {
     pub(crate) fn shifted(&self, shifts: Vec<HeldShift>, current: &Serving) -> Self {
         let plan = self.loaded.plan.shifted(shifts.iter().map(|held| &held.shift));
         let old = current.by_name();
-        let routes =
-            plan.routes.iter().zip(&self.routes).map(|(route, handles)| {
-                let counts = split_counts(route, old.get(&route.name).copied());
-                let variants = handles.variants.iter().zip(counts).map(|(variant, split)| {
-                    ServingVariant { metrics: variant.metrics.clone(), split }
-                });
-                ServingRoute {
-                    variants: variants.collect(),
-                    mirrors: handles.mirrors.clone(),
-                    log_salt: handles.log_salt,
-                    lane: handles.lane.clone(),
-                }
+        let routes = plan.routes.iter().zip(&self.routes).map(|(route, handles)| {
+            let counts = split_counts(route, old.get(&route.name).copied());
+            let variants = handles.variants.iter().zip(counts).map(|(variant, split)| {
+                let streams = Arc::clone(&variant.streams);
+                ServingVariant { metrics: variant.metrics.clone(), split, streams }
             });
+            ServingRoute {
+                variants: variants.collect(),
+                mirrors: handles.mirrors.clone(),
+                log_salt: handles.log_salt,
+                lane: handles.lane.clone(),
+                retries: handles.retries.clone(),
+                rates: handles.rates.clone(),
+            }
+        });
         Self {
             routes: routes.collect(),
             loaded: Arc::clone(&self.loaded),
@@ -117,6 +149,7 @@ impl Serving {
             shifts,
             pools: self.pools.clone(),
             shadow_pools: self.shadow_pools.clone(),
+            background: Arc::clone(&self.background),
             access_log: self.access_log.clone(),
         }
     }
@@ -148,14 +181,18 @@ impl Serving {
         self.routes.get(position)?.lane.as_ref()
     }
 
-    /// Every pool there is.
-    pub(crate) fn all_pools(&self) -> Vec<Arc<Pool>> {
-        self.pools.iter().chain(self.shadow_pools.iter().flatten()).map(Arc::clone).collect()
-    }
-
     /// The pool that mirrors have at the upstream of this position.
     pub(crate) fn shadow_pool(&self, upstream: usize) -> Option<&Arc<Pool>> {
         self.shadow_pools.get(upstream)?.as_ref()
+    }
+
+    /// Ends what is done beside the requests for pools that `next` does not have.
+    pub(crate) fn retire_pools(&self, next: &Serving) {
+        for pool in &self.pools {
+            if !next.pools.iter().any(|kept| kept.is_beside(pool)) {
+                pool.retire();
+            }
+        }
     }
 
     /// Stops the mirrors that `next` does not have.
@@ -196,10 +233,29 @@ impl ServingVariant {
         self.split.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// When a stream that begins now ends.
+    pub(crate) fn stream_end(&self) -> Arc<StreamEnd> {
+        self.streams.load_full()
+    }
+
+    /// The streams that live now end in `limit`.
+    pub(crate) fn end_streams(&self, limit: Duration) {
+        self.streams.swap(Arc::default()).end_in(limit);
+    }
+
     /// Requests that the split gave to this variant since the route's weights changed.
     pub(crate) fn decided(&self) -> u64 {
         self.split.load(Ordering::Relaxed)
     }
+}
+
+/// When the streams of the variant `name` of an old route end.
+fn streams(
+    (plan, old): (&plan::Route, &ServingRoute),
+    name: &str,
+) -> Option<Arc<ArcSwap<StreamEnd>>> {
+    let position = plan.variants.iter().position(|variant| *variant.name == *name)?;
+    old.variants.get(position).map(|variant| Arc::clone(&variant.streams))
 }
 
 type RoutesByName<'a> = HashMap<&'a Arc<str>, (&'a plan::Route, &'a ServingRoute)>;
@@ -233,13 +289,45 @@ fn lane(plan: &Plan, route: &plan::Route, old: Option<&RouteLane>) -> Option<Rou
     Some(RouteLane { lane, baseline, candidate, mirror })
 }
 
-fn pools(plan: &Plan, previous: Option<&Serving>) -> Vec<Arc<Pool>> {
-    let old = by_name(previous.iter().flat_map(|old| &old.pools));
-    plan.upstreams.iter().map(|upstream| pool(upstream, &old)).collect()
+/// The old one, if it looks names up where the plan says.
+fn background(plan: &Plan, previous: Option<&Serving>) -> Arc<Background> {
+    let resolvers = &plan.runtime.resolvers;
+    match previous.map(|old| &old.background).filter(|old| old.is_for(resolvers)) {
+        Some(background) => Arc::clone(background),
+        None => Arc::new(Background::new(resolvers)),
+    }
 }
 
-fn shadow_pools(plan: &Plan, previous: Option<&Serving>) -> Vec<Option<Arc<Pool>>> {
-    let old = by_name(previous.iter().flat_map(|old| old.shadow_pools.iter().flatten()));
+fn pools(
+    plan: &Plan,
+    previous: Option<&Serving>,
+    background: &Arc<Background>,
+    metrics: &Metrics,
+) -> Vec<Arc<Pool>> {
+    let old: HashMap<&Arc<str>, &Arc<Pool>> = previous
+        .iter()
+        .flat_map(|old| &old.pools)
+        .map(|pool| (&pool.config().name, pool))
+        .collect();
+    let pool = |upstream: &plan::Upstream| match old.get(&upstream.name) {
+        Some(pool) if pool.config() == upstream && pool.is_of(background) => Arc::clone(pool),
+        previous => {
+            let metrics = metrics.upstreams.upstream(&upstream.name);
+            let previous = previous.map(|pool| &***pool);
+            let pool = Pool::new(upstream.clone(), background, metrics, previous);
+            upstream::start(&pool);
+            pool
+        }
+    };
+    plan.upstreams.iter().map(pool).collect()
+}
+
+/// By position in `pools`: the old one, if it has the same endpoints; none where no mirror needs it.
+fn shadow_pools(
+    plan: &Plan,
+    pools: &[Arc<Pool>],
+    previous: Option<&Serving>,
+) -> Vec<Option<Arc<Pool>>> {
     let mirrors = plan.routes.iter().flat_map(|route| &route.mirrors);
     let used: HashSet<usize> = mirrors
         .flat_map(|mirror| {
@@ -247,24 +335,12 @@ fn shadow_pools(plan: &Plan, previous: Option<&Serving>) -> Vec<Option<Arc<Pool>
             noise.into_iter().chain([mirror.upstream])
         })
         .collect();
-    let upstreams = plan.upstreams.iter().enumerate();
-    upstreams.map(|(i, upstream)| used.contains(&i).then(|| pool(upstream, &old))).collect()
-}
-
-type PoolsByName<'a> = HashMap<&'a Arc<str>, &'a Arc<Pool>>;
-
-fn by_name<'a>(pools: impl Iterator<Item = &'a Arc<Pool>>) -> PoolsByName<'a> {
-    pools.map(|pool| (&pool.config().name, pool)).collect()
-}
-
-/// The old pool of `upstream`, if nothing about it changed; else a new one.
-fn pool(upstream: &plan::Upstream, old: &PoolsByName<'_>) -> Arc<Pool> {
-    match old.get(&upstream.name) {
-        Some(pool) if pool.config() == upstream => Arc::clone(pool),
-        previous => {
-            let pool = Pool::new(upstream.clone(), previous.map(|pool| &***pool));
-            keep_resolving(&pool);
-            pool
-        }
-    }
+    let old = |pool: &Pool| {
+        let mut old = previous?.shadow_pools.iter().flatten();
+        old.find(|old| old.is_beside(pool)).map(Arc::clone)
+    };
+    let shadow = |(i, pool): (usize, &Arc<Pool>)| {
+        used.contains(&i).then(|| old(pool).unwrap_or_else(|| pool.for_copies()))
+    };
+    pools.iter().enumerate().map(shadow).collect()
 }

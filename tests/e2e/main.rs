@@ -32,6 +32,7 @@ mod mirror_sampling;
 mod mirrors;
 mod pins;
 mod reload;
+mod reload_certificates;
 mod rollout_cli;
 mod rollout_climb;
 mod rollout_company;

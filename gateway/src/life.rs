@@ -157,6 +157,9 @@ impl Life {
                 }
                 Event::Broken(what) => {
                     tracing::error!("{what}: the process ends");
+                    if let Some(predecessor) = self.predecessor.take() {
+                        predecessor.call_back();
+                    }
                     self.leave(Duration::ZERO).await;
                     return Err(io::Error::other(what));
                 }
@@ -250,6 +253,10 @@ impl Life {
             if let Ok(Ok(Some(bound))) = ended {
                 self.stand_by.push(bound);
             }
+        }
+        // It need not stand by any longer: this process does.
+        if let Some(predecessor) = &self.predecessor {
+            predecessor.farewell();
         }
         let connections = self.shared.drain.open();
         tracing::info!(pid, connections, "another process serves: draining");
@@ -370,4 +377,58 @@ pub(crate) fn report_panics(life: mpsc::Sender<Event>) {
             let _ = life.try_send(Event::Broken(format!("the thread `{name}` has panicked")));
         }
     }));
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::server::{Server, Start};
+
+    const CONFIG: &str = "listeners: [{ name: web, address: 127.0.0.1:0 }]
+upstreams: [{ name: v1, endpoints: [\"127.0.0.1:9\"] }]
+routes:
+  - { name: shop, match: { path: { prefix: / } }, variants: [{ name: stable, upstream: v1 }] }
+";
+
+    fn server() -> (tempfile::TempDir, Server) {
+        let directory = tempfile::TempDir::new().unwrap();
+        let file = directory.path().join("tidegate.yaml");
+        std::fs::write(&file, CONFIG).unwrap();
+        let loaded = tidegate_config::load(&file, None).unwrap();
+        let server = Server::bind(file, loaded, Start::alone()).unwrap();
+        (directory, server)
+    }
+
+    #[test]
+    fn what_is_broken_ends_the_process_as_a_failure() {
+        let (_directory, server) = server();
+        let life = server.life();
+        life.try_send(Event::Broken("a part has ended".to_owned())).unwrap();
+        assert_eq!(server.run().unwrap_err().to_string(), "a part has ended");
+    }
+
+    #[test]
+    fn who_is_told_to_end_has_not_failed() {
+        let (_directory, server) = server();
+        let life = server.life();
+        life.try_send(Event::Stop).unwrap();
+        server.run().unwrap();
+    }
+
+    #[test]
+    fn panics_of_threads_that_matter_are_told() {
+        let (life, mut events) = mpsc::channel(QUEUE);
+        let before = panic::take_hook();
+        report_panics(life);
+        for name in ["mirror", "controller"] {
+            let thread = std::thread::Builder::new().name(name.to_owned());
+            thread.spawn(|| panic!("as told")).unwrap().join().unwrap_err();
+        }
+        panic::set_hook(before);
+        let Ok(Event::Broken(what)) = events.try_recv() else { panic!("nothing was told") };
+        assert_eq!(what, "the thread `controller` has panicked");
+        assert!(events.try_recv().is_err());
+    }
 }

@@ -10,7 +10,7 @@ use std::{
     net::{SocketAddr, TcpListener},
     os::unix::net::UnixStream,
     path::Path,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 /// Sockets that are taken at most.
@@ -147,7 +147,16 @@ impl Predecessor {
     /// Tells the old process, if it is still there, that this one ends in order: it need not serve
     /// again.
     pub(crate) fn farewell(&self) {
-        let _ = self.0.lock().unwrap_or_else(PoisonError::into_inner).say(&Say::Farewell);
+        let _ = self.wire().say(&Say::Farewell);
+    }
+
+    /// Has the old process serve again, as if this one had died.
+    pub(crate) fn call_back(&self) {
+        self.wire().hang_up();
+    }
+
+    fn wire(&self) -> MutexGuard<'_, Wire> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -12,6 +12,7 @@ use std::{
     collections::VecDeque,
     io::{self, IoSlice, IoSliceMut},
     mem::MaybeUninit,
+    net::Shutdown,
     os::{
         fd::{BorrowedFd, OwnedFd},
         unix::net::UnixStream,
@@ -47,6 +48,11 @@ impl Wire {
     /// Another handle of the same end, to say something while somebody listens at this one.
     pub(super) fn speaker(&self) -> io::Result<Self> {
         Self::new(self.stream.try_clone()?)
+    }
+
+    /// Ends the connection, whoever else has a handle of it.
+    pub(super) fn hang_up(&self) {
+        let _ = self.stream.shutdown(Shutdown::Both);
     }
 
     /// Whether the other end is this user's, or root's.

@@ -1,7 +1,7 @@
 //! Upgrades that go well, under load.
 
 use super::{serves, socket_beside};
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
 use std::{os::unix::fs::PermissionsExt as _, time::Duration};
 use tidegate_tests::*;
@@ -109,15 +109,18 @@ async fn a_download_goes_on() -> Result<()> {
         (first.metrics().await.ok()?.sum("tidegate_requests_in_flight", &[]) == 1.0).then_some(())
     })
     .await?;
-    let second = first.upgraded().await?;
-    let old = first.pid();
+    let mut second = first.upgraded().await?;
+    // One more: the first does not take the end of the second for a death.
+    let third = second.upgraded().await?;
+    second.retires().await?;
     sleep(Duration::from_millis(500)).await;
-    ensure!(rustix::process::test_kill_process(old).is_ok(), "the old process did not wait");
+    first.healthy().context("the old process did not wait")?;
+    ensure!(!first.log().iter().any(|line| line.contains("serves again")), "{:#?}", first.log());
     let _ = go.send(true);
     let answer = client.response(SOON).await?;
     ensure!(answer.status == 200 && answer.body.len() == 2 * PART.len(), "{}", answer.body.len());
     first.retires().await?;
-    second.stop().await
+    third.stop().await
 }
 
 #[tokio::test]

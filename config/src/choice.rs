@@ -2,6 +2,7 @@
 
 use crate::{
     decode::{Decode, wrong_type},
+    plan::Protocol,
     problem::{Problems, did_you_mean},
     yaml::{Kind, Node},
 };
@@ -17,6 +18,27 @@ pub(crate) enum Metric {
     Latency,
     /// The share of compared copies whose answers differ.
     MismatchRate,
+}
+
+/// What is spoken with an upstream, as it is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Spoken {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2, with or without TLS.
+    H2c,
+    /// HTTP/2 over TLS.
+    H2,
+}
+
+impl Spoken {
+    /// What is spoken, whatever it is spoken over.
+    pub(crate) fn version(self) -> Protocol {
+        match self {
+            Self::Http1 => Protocol::Http1,
+            Self::H2c | Self::H2 => Protocol::Http2,
+        }
+    }
 }
 
 /// Declares a newtype over what a word stands for.
@@ -41,6 +63,22 @@ macro_rules! choice {
 }
 
 choice! {
+    /// `protocol` of a listener, without TLS: whether it is HTTP/2.
+    ListenerProtocol(bool) "protocol" {
+        "http1" => false,
+        "h2c" => true,
+    }
+    /// `client_auth` of a listener: whether clients without a certificate are served.
+    ClientAuth(bool) "kind of client authentication" {
+        "required" => false,
+        "optional" => true,
+    }
+    /// `protocol` of an upstream.
+    UpstreamProtocol(Spoken) "protocol" {
+        "http1" => Spoken::Http1,
+        "h2c" => Spoken::H2c,
+        "h2" => Spoken::H2,
+    }
     /// `metric` of a gate.
     MetricName(Metric) "metric" {
         "error_rate" => Metric::ErrorRate,

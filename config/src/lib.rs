@@ -11,6 +11,7 @@
 
 mod choice;
 mod compile;
+mod credentials;
 mod decode;
 mod describe;
 mod diagnostic;
@@ -34,6 +35,7 @@ mod yaml;
 #[cfg(test)]
 mod yaml_tests;
 
+pub use credentials::Material;
 pub use diagnostic::{Diagnostic, Place, Severity};
 pub use diff::{PlanDiff, RouteDiff, WeightDiff, diff};
 pub use effective::effective;

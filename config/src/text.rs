@@ -70,8 +70,17 @@ text! {
     /// How an endpoint is chosen.
     Balance(LoadBalance) "`round_robin`, `least_request` or `consistent_hash`"
         { "enum": ["round_robin", "least_request", "consistent_hash"] } balance;
-    /// What is spoken with an upstream.
-    Protocol(plan::Protocol) "`http1` or `h2c`" { "enum": ["http1", "h2c"] } protocol;
+    /// The lowest version of TLS. A number in YAML, too.
+    TlsVersion(plan::TlsVersion) "`1.2` or `1.3`" { "enum": ["1.2", "1.3", 1.2, 1.3] } tls_version;
+    /// The name that a server is asked for and verified by, in lower case, or its address.
+    ServerName(String) "a server name such as `shop.internal`"
+        { "type": "string", "minLength": 1 } server_name;
+    /// The address of a DNS server.
+    Resolver(SocketAddr) "an address such as `127.0.0.1:53`" { "type": "string" } resolver;
+    /// A path with a query, perhaps.
+    Target(String) "a path such as `/healthz`" { "type": "string", "pattern": "^/" } target;
+    /// What a request says in `host`.
+    HostField(String) "a host such as `shop.internal`" { "type": "string", "minLength": 1 } host_field;
     /// A pattern of JSON paths.
     JsonPath(Pattern) "a JSON path such as `$.timestamp`"
         { "type": "string", "pattern": "^[$]" } json_path;
@@ -227,6 +236,20 @@ fn address(text: &str) -> Result<SocketAddr, Invalid> {
     })
 }
 
+fn resolver(text: &str) -> Result<SocketAddr, Invalid> {
+    let address: SocketAddr = text.parse().map_err(|_| {
+        let invalid = Invalid::new(format!("`{text}` is not an IP address and port"));
+        match text.parse::<IpAddr>() {
+            Ok(ip) => invalid.help(format!("did you mean `{}`?", SocketAddr::new(ip, 53))),
+            Err(_) => invalid.help("write it as `10.0.0.2:53` or `[fd00::2]:53`"),
+        }
+    })?;
+    match address.port() {
+        0 => Err(Invalid::new(format!("the DNS server `{text}` needs a port from 1 to 65535"))),
+        _ => Ok(address),
+    }
+}
+
 fn endpoint(text: &str) -> Result<Endpoint, Invalid> {
     if let Some((scheme, rest)) = text.split_once("://") {
         return Err(Invalid::new(format!("an endpoint has no scheme (`{scheme}://`)"))
@@ -362,13 +385,43 @@ fn balance(text: &str) -> Result<LoadBalance, Invalid> {
     }
 }
 
-fn protocol(text: &str) -> Result<plan::Protocol, Invalid> {
+fn tls_version(text: &str) -> Result<plan::TlsVersion, Invalid> {
     match text {
-        "http1" => Ok(plan::Protocol::Http1),
-        "h2c" => Ok(plan::Protocol::Http2),
-        _ => {
-            Err(Invalid::new(format!("unknown protocol `{text}`")).help("choose `http1` or `h2c`"))
-        }
+        "1.2" => Ok(plan::TlsVersion::V12),
+        "1.3" => Ok(plan::TlsVersion::V13),
+        _ => Err(Invalid::new(format!("unknown TLS version `{text}`"))
+            .help("choose `1.2` or `1.3`; what is older is not safe")),
+    }
+}
+
+fn server_name(text: &str) -> Result<String, Invalid> {
+    if text.is_empty() {
+        return Err(Invalid::new("a server name may not be empty")
+            .help("without a name no certificate could be verified"));
+    }
+    let name = text.strip_suffix('.').unwrap_or(text);
+    match rustls_pki_types::ServerName::try_from(name) {
+        Ok(_) => Ok(name.to_ascii_lowercase()),
+        Err(_) => Err(Invalid::new(format!("`{text}` is not a server name"))
+            .help("write a host name such as `shop.internal`, or an IP address, without a port")),
+    }
+}
+
+fn target(text: &str) -> Result<String, Invalid> {
+    let (path, query) = text.split_once('?').unwrap_or((text, ""));
+    if let Some(wrong) = query.chars().find(|c| !c.is_ascii_graphic() || *c == '#') {
+        return Err(Invalid::new(format!("a query cannot contain `{}`", wrong.escape_debug()))
+            .help("write it percent-encoded, as it is sent"));
+    }
+    self::path(path)?;
+    Ok(text.to_owned())
+}
+
+fn host_field(text: &str) -> Result<String, Invalid> {
+    match http::uri::Authority::from_str(text) {
+        Ok(host) if !host.host().is_empty() && !text.contains('@') => Ok(text.to_owned()),
+        _ => Err(Invalid::new(format!("`{text}` is not a host"))
+            .help("write it as `shop.internal` or `shop.internal:8080`")),
     }
 }
 

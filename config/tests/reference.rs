@@ -14,7 +14,6 @@ use tidegate_config::{SchemaKey, compile_text, schema_keys};
 #[derive(Debug, PartialEq)]
 enum Stated {
     Required,
-    Later,
     Absent,
     Default(Value),
 }
@@ -30,7 +29,6 @@ fn documents_every_key_once_with_its_default() -> Result<(), Box<dyn Error>> {
     let known = keys();
     for key in &known {
         let expected = match &key.default {
-            _ if key.later => Stated::Later,
             _ if key.required => Stated::Required,
             Some(default) => Stated::Default(default.clone()),
             None => Stated::Absent,
@@ -47,7 +45,7 @@ fn shows_every_key_in_an_example() -> Result<(), Box<dyn Error>> {
     let text = fs::read_to_string(root().join("docs/configuration.md"))?;
     let mut examples = blocks(&text, "yaml").concat();
     examples.push_str(&blocks(&text, "text").concat());
-    for key in keys().iter().filter(|key| !key.later) {
+    for key in keys() {
         let name = key.path.rsplit('.').next().unwrap_or_default();
         let shown = examples.match_indices(&format!("{name}:")).any(|(at, _)| {
             !examples[..at].ends_with(|c: char| c.is_ascii_alphanumeric() || c == '_')
@@ -92,7 +90,6 @@ fn row(line: &str) -> Option<(&str, Result<Stated, String>)> {
     let path = key.strip_prefix('`')?.strip_suffix('`')?;
     let stated = match default {
         "**required**" => Stated::Required,
-        "**not yet**" => Stated::Later,
         "—" => Stated::Absent,
         other => match other.strip_prefix('`').and_then(|text| text.strip_suffix('`')) {
             Some(text) => {

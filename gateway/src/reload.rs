@@ -11,7 +11,7 @@ use crate::{
     mirror::Mirrors,
     rollout::{Door, carry},
     serving::Serving,
-    upstream::resolve_first,
+    upstream::first_look,
 };
 use serde::Serialize;
 use std::{
@@ -142,9 +142,9 @@ impl Reloader {
     }
 
     /// Asks for a reload and waits for what came of it; `None` when the worker is overwhelmed.
-    pub(crate) async fn reload(&self) -> Option<Report> {
+    pub(crate) async fn reload(&self, cause: Cause) -> Option<Report> {
         let (reply, report) = oneshot::channel();
-        self.queue.try_send((Cause::Api, Some(reply))).ok()?;
+        self.queue.try_send((cause, Some(reply))).ok()?;
         report.await.ok()
     }
 
@@ -198,7 +198,7 @@ impl Worker {
         let shifts = carry(snapshot.state.shifts(), &next.plan);
         let (next, old) = (Arc::new(next), Some(&snapshot.state));
         let next = Serving::new(next, shifts, old, &self.metrics, access_log);
-        self.runtime.block_on(resolve_first(&next.pools));
+        self.runtime.block_on(first_look(&next.pools));
         let restart = restart_needed(&self.running, next.plan());
         let Some((replaced, generation)) = self.door.enter(&next) else {
             let message = "the weights changed too often meanwhile: try again";
@@ -338,6 +338,9 @@ fn restart_needed(running: &Plan, next: &Plan) -> Vec<String> {
     }
     if running.runtime.threads != next.runtime.threads {
         changes.push("a change of `runtime.threads` needs a restart".to_owned());
+    }
+    if running.runtime.upgrade_socket != next.runtime.upgrade_socket {
+        changes.push("another `runtime.upgrade_socket` needs a restart".to_owned());
     }
     changes
 }

@@ -3,6 +3,7 @@
 use super::{problem::Problem, rollouts, series};
 use crate::{
     explain::{self, Question},
+    reload::Cause,
     server::Shared,
     upstream::Standing,
 };
@@ -72,6 +73,7 @@ pub(super) async fn status(State(shared): Context) -> Json<Value> {
         .map(|(name, address)| json!({ "name": &**name, "address": address }));
     Json(json!({
         "version": env!("CARGO_PKG_VERSION"),
+        "pid": std::process::id(),
         "ready": shared.ready(),
         "uptime_seconds": shared.started.elapsed().as_secs_f64(),
         "listeners": listeners.collect::<Vec<_>>(),
@@ -191,7 +193,7 @@ pub(super) async fn config(State(shared): Context) -> Json<Value> {
 }
 
 pub(super) async fn reload(State(shared): Context) -> Result<Json<Value>, Problem> {
-    let Some(report) = shared.reloader.reload().await else {
+    let Some(report) = shared.reloader.reload(Cause::Api).await else {
         let detail = "too many reloads are waiting";
         return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail));
     };

@@ -15,26 +15,50 @@ mod tokens;
 
 pub(crate) use tokens::{Tokens, only_token};
 
-use crate::server::Shared;
+use crate::{edge::Doors, server::Shared};
 use axum::{
     Router,
     extract::DefaultBodyLimit,
     middleware,
     routing::{get, post},
 };
-use std::sync::Arc;
+use std::{future::IntoFuture, sync::Arc};
+use tokio::{net::TcpListener, sync::watch};
 
 /// The largest request body.
 const MAX_BODY: usize = 64 * 1024;
 
-/// Serves the admin API on `socket` until the runtime goes away.
+/// Serves the admin API on `socket` until the runtime goes away, except while another process does:
+/// then connections end with the request that they have.
 pub(crate) async fn serve(
     socket: std::net::TcpListener,
     tokens: Tokens,
     shared: Arc<Shared>,
+    mut doors: watch::Receiver<Doors>,
 ) -> std::io::Result<()> {
-    let listener = tokio::net::TcpListener::from_std(socket)?;
-    axum::serve(listener, router(shared, tokens)).await
+    let app = router(shared, tokens);
+    let is_elsewhere = |doors: &Doors| *doors == Doors::Elsewhere;
+    loop {
+        let listener = TcpListener::from_std(socket.try_clone()?)?;
+        let mut told = doors.clone();
+        let elsewhere = async move {
+            // Whoever tells is gone with the process.
+            if told.wait_for(is_elsewhere).await.is_err() {
+                std::future::pending().await
+            }
+        };
+        let serving = axum::serve(listener, app.clone()).with_graceful_shutdown(elsewhere);
+        // Listeners of events may stay for long.
+        tokio::spawn(serving.into_future());
+        let gone = doors.wait_for(is_elsewhere).await.is_err();
+        let back = doors.wait_for(|doors| !is_elsewhere(doors)).await;
+        if gone || back.is_ok_and(|doors| *doors == Doors::Closed) {
+            break;
+        }
+    }
+    // Not even this process's copy of the socket stays: who connected would wait for nobody.
+    drop(socket);
+    std::future::pending().await
 }
 
 fn router(shared: Arc<Shared>, tokens: Tokens) -> Router {

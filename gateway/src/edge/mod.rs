@@ -7,19 +7,24 @@
 //! HTTP/2 is pingora's (the `h2` crate's), TLS is rustls'; here they get limits and deadlines.
 
 mod accept;
+#[cfg_attr(not(test), allow(dead_code, reason = "the connection does not ask it yet"))]
+mod chunks;
 mod client;
 mod conn;
+#[cfg_attr(not(test), allow(dead_code, reason = "the connection does not ask it yet"))]
 pub(crate) mod head;
 mod http1;
 mod http2;
 mod listener;
 mod patience;
+#[cfg_attr(not(test), allow(dead_code, reason = "the connection does not ask it yet"))]
+mod scanner;
 mod stream;
 mod tls;
 mod transport;
 mod watch;
 
-pub(crate) use accept::{Bound, Service, bind, serve};
+pub(crate) use accept::{Bound, Doors, Reception, bind, serve};
 pub(crate) use client::Link;
 pub(crate) use conn::Conn;
 pub(crate) use listener::{Listening, network};

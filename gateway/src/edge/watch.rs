@@ -86,6 +86,14 @@ impl Watch {
         self.expire_in(limit);
     }
 
+    /// Gets ready for another stream.
+    pub(super) fn renew(&self, limit: Duration) {
+        self.refused.store(false, Ordering::Relaxed);
+        self.write_progressed();
+        self.stream_until(None);
+        self.enter(Phase::Head, Some(limit));
+    }
+
     /// Sets the time left in this phase.
     pub(crate) fn expire_in(&self, limit: Option<Duration>) {
         self.expired.store(false, Ordering::Relaxed);
@@ -96,6 +104,11 @@ impl Watch {
     pub(crate) fn await_body(&self, limit: Option<Duration>) {
         let limit = limit.filter(|_| !self.may_rest.load(Ordering::Relaxed));
         self.body_deadline.store(self.drain.after(limit), Ordering::Relaxed);
+    }
+
+    /// Whether the client is waited for to go on with its request.
+    pub(crate) fn awaits_body(&self) -> bool {
+        self.body_deadline.load(Ordering::Relaxed) != NEVER
     }
 
     /// The body of this request may rest.
@@ -321,6 +334,11 @@ impl Drain {
     /// From now on a connection closes after the request it has, or soon if it has none.
     pub(crate) fn start(&self) {
         self.idle_end.store(self.after(Some(IDLE_GRACE)), Ordering::Relaxed);
+    }
+
+    /// Connections stay after all.
+    pub(crate) fn cancel(&self) {
+        self.idle_end.store(NEVER, Ordering::Relaxed);
     }
 
     /// Wakes overdue connections, for ever.

@@ -33,11 +33,15 @@ const MAX_HOPS: usize = 32;
 pub(crate) fn admit(session: &Session, ctx: &mut Ctx, mirrors: &Mirrors) -> Result<(), Refusal> {
     let head = session.req_header();
     let peer = link(session).map_or(ctx.client, |link| link.client.peer);
+    let raw = session.as_http1().map(|http1| http1.get_headers_raw_bytes());
+    if let (Some(link), Some(raw)) = (link(session), &raw) {
+        link.watch.set_request_length(request_length(&head.headers, raw.len()));
+    }
     if link(session).is_some_and(|link| link.client.excess) {
         return Err(refusal(503, Rejection::TooManyConnections, "too many connections"));
     }
     let most = ctx.serving().plan().runtime.max_requests;
-    if !ctx.in_flight.is_within(most) {
+    if ctx.in_flight.as_ref().is_some_and(|place| !place.is_within(most)) {
         return Err(refusal(503, Rejection::Overload, "too many requests at once"));
     }
     let trusted = &ctx.serving().plan().trusted_proxies;
@@ -45,10 +49,6 @@ pub(crate) fn admit(session: &Session, ctx: &mut Ctx, mirrors: &Mirrors) -> Resu
     ctx.trusted = is_trusted(peer, &ctx.serving().plan().trusted_proxies);
     ctx.client = client;
 
-    let raw = session.as_http1().map(|http1| http1.get_headers_raw_bytes());
-    if let (Some(link), Some(raw)) = (link(session), &raw) {
-        link.watch.set_request_length(request_length(&head.headers, raw.len()));
-    }
     check_head(head, raw.as_deref())?;
     let request = view(head, client);
     check_host(head, request.host)?;
@@ -234,7 +234,8 @@ fn strip_dot(bytes: &[u8]) -> Option<&[u8]> {
 /// what is no authority.
 fn check_host(head: &RequestHeader, host: &str) -> Result<(), Refusal> {
     const BAD: Refusal = refusal(400, Rejection::BadRequest, "the host is missing or malformed");
-    let given = head.headers.contains_key(header::HOST);
+    // HTTP/2 has it in `:authority`.
+    let given = head.headers.contains_key(header::HOST) || head.uri.authority().is_some();
     if !given && head.version != Version::HTTP_10 {
         return Err(BAD);
     }

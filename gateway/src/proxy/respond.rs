@@ -53,6 +53,7 @@ pub(super) fn received(
     if let Some(attempt) = &mut ctx.attempt {
         attempt.responded = true;
         ctx.upstream_time = Some(attempt.dispatched.elapsed());
+        ctx.head_after = Some(ctx.started.elapsed());
     }
     if let Some(shadow) = &mut ctx.shadow {
         shadow.answer(response);
@@ -60,6 +61,10 @@ pub(super) fn received(
     context::set_rest_deadline(session, ctx);
     if ctx.grpc {
         ctx.grpc_status = grpc::status(&response.headers);
+        if let Some(attempt) = &mut ctx.attempt {
+            // A status in the head is all there is.
+            attempt.complete = ctx.grpc_status.is_some();
+        }
         ctx.begin_stream(session);
     }
     if status == StatusCode::SWITCHING_PROTOCOLS {
@@ -179,10 +184,10 @@ pub(super) async fn refuse(
 ) -> Result<()> {
     if grpc::is_call(session.req_header()) {
         let call = grpc::of_http(status);
+        write_head(session, grpc::refusal(call, why)?, true).await?;
         ctx.own_status = Some(status);
         ctx.grpc_status = Some(call);
-        let response = Box::new(grpc::refusal(call, why)?);
-        return session.write_response_header(response, true).await;
+        return Ok(());
     }
     let body = Bytes::from(format!("{status} {why}\n"));
     let mut response = ResponseHeader::build(status, Some(5))?;
@@ -195,16 +200,26 @@ pub(super) async fn refuse(
         response.insert_header(header::RETRY_AFTER, HeaderValue::from_static("1"))?;
     }
     // After these the connection's state is in doubt, or the client is not worth it.
-    if matches!(status, 400 | 408 | 413 | 414 | 431) {
+    let excess = link(session).is_some_and(|link| link.client.excess);
+    if excess || matches!(status, 400 | 408 | 413 | 414 | 431) {
         session.set_keepalive(None);
         if let Some(link) = link(session) {
             link.watch.refuse();
         }
     }
     let head = session.req_header().method == http::Method::HEAD;
-    session.write_response_header(Box::new(response), head).await?;
+    write_head(session, response, head).await?;
     if !head {
         session.write_response_body(Some(body), true).await?;
     }
     Ok(())
+}
+
+/// Writes a response's head, which is all of it if it is the `end`: pingora does not tell an HTTP/2
+/// stream so.
+async fn write_head(session: &mut Session, head: ResponseHeader, end: bool) -> Result<()> {
+    match session.as_mut().as_custom_mut() {
+        Some(stream) => stream.write_response_header(Box::new(head), end).await,
+        None => session.write_response_header(Box::new(head), end).await,
+    }
 }

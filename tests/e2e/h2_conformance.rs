@@ -1,0 +1,44 @@
+//! The conformance suite that the HTTP working group's RFC 9113 was made into (`httpwg`, as h2spec).
+
+use crate::http2::{origin, single};
+use anyhow::{Context, Result};
+use std::collections::BTreeSet;
+use tidegate_tests::*;
+
+/// Tests of version 0.2.5.
+const TESTS: usize = 107;
+
+/// What fails, and why that is no harm. Nothing may be added without such a reason.
+const KNOWN: &[(&str, &str)] = &[];
+
+#[tokio::test]
+async fn the_conformance_suite_passes() -> Result<()> {
+    for protocol in ["http1", "h2c"] {
+        let origin = origin("v1", protocol).await?;
+        let mut gateway = Gateway::start(&single(origin.address(), protocol).yaml()).await?;
+        let address = gateway.address("h2c").to_string();
+        // The suite gives a quarter of a second for each frame, which a busy machine does not.
+        let words = ["-a", &address, "--frame-timeout", "3000", "--connect-timeout", "5000"];
+        let said = run_within(6 * SOON, "httpwg", &words, b"").await?;
+        let named = |mark: &str| -> BTreeSet<String> {
+            let lines = said.stderr.lines().chain(said.stdout.lines());
+            lines
+                .filter_map(|line| line.split_once(mark))
+                .map(|(_, name)| name.to_owned())
+                .collect()
+        };
+        let (passed, failed) =
+            (named("Test passed: RFC 9113 :: "), named("Test failed: RFC 9113 :: "));
+        let known: BTreeSet<_> = KNOWN.iter().map(|(name, _)| (*name).to_owned()).collect();
+        eprintln!("{} of {TESTS} pass ({protocol} upstream); failing: {failed:#?}", passed.len());
+        assert_eq!(failed, known, "{}", said.stderr);
+        assert_eq!(passed.len() + failed.len(), TESTS, "other tests than those known");
+        gateway.healthy().context("after the suite")?;
+        let mut frames = Frames::connect(gateway.address("h2c")).await?;
+        let stream = frames.get("/").await?;
+        assert_eq!(frames.answer(stream).await?.status(), 200);
+        drop(frames);
+        gateway.stop().await?;
+    }
+    Ok(())
+}

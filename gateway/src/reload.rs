@@ -11,7 +11,7 @@ use crate::{
     mirror::Mirrors,
     rollout::{Door, carry},
     serving::Serving,
-    upstream::resolve_first,
+    upstream::first_look,
 };
 use serde::Serialize;
 use std::{
@@ -198,7 +198,7 @@ impl Worker {
         let shifts = carry(snapshot.state.shifts(), &next.plan);
         let (next, old) = (Arc::new(next), Some(&snapshot.state));
         let next = Serving::new(next, shifts, old, &self.metrics, access_log);
-        self.runtime.block_on(resolve_first(&next.pools));
+        self.runtime.block_on(first_look(&next.pools));
         let restart = restart_needed(&self.running, next.plan());
         let Some((replaced, generation)) = self.door.enter(&next) else {
             let message = "the weights changed too often meanwhile: try again";

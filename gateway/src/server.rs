@@ -15,7 +15,7 @@ use crate::{
     rollout::{Control, Door, carry, restored},
     service::Service,
     serving::Serving,
-    upstream::{authorities_file, resolve_first},
+    upstream::{authorities_file, first_look},
 };
 use pingora_core::server::configuration::ServerConf;
 use pingora_proxy::HttpProxy;
@@ -147,7 +147,7 @@ impl Server {
             let nothing = carry(&[], plan);
             Serving::new(Arc::clone(&loaded), nothing, None, &metrics, access_log)
         };
-        control.block_on(resolve_first(&serving.pools));
+        control.block_on(first_look(&serving.pools));
         // As late as can be: from here on nobody judges, until the controller starts.
         if let Some(takeover) = &mut takeover {
             takeover.take_rollouts()?;

@@ -44,8 +44,8 @@ pub(super) struct Members {
     /// The addresses of each configured endpoint: its own, or what its name resolved to last.
     known: Mutex<Vec<Vec<SocketAddr>>>,
     roster: ArcSwap<Roster>,
-    /// Names that were looked up at least once.
-    pub(super) answered: watch::Sender<usize>,
+    /// Names that were looked up at least once; first checks of endpoints are told, too.
+    pub(super) progress: watch::Sender<usize>,
     /// There is something to wait for: an ejection to end, an endpoint to warm up or to drain.
     pub(super) changed: Arc<Notify>,
     /// There are other endpoints to check.
@@ -89,7 +89,7 @@ impl Members {
             peers: Peers::new(&config),
             known: Mutex::new(known.collect()),
             roster: ArcSwap::default(),
-            answered: watch::Sender::new(0),
+            progress: watch::Sender::new(0),
             changed: Arc::default(),
             joined: Arc::default(),
             tasks: Mutex::default(),
@@ -306,7 +306,8 @@ impl Members {
         let passed = failure.is_none();
         self.metrics.checks[usize::from(passed)].inc();
         let failure: Option<Arc<str>> = failure.map(Into::into);
-        let health = endpoint.checks().health.after(passed, thresholds);
+        let before = endpoint.checks();
+        let health = before.health.after(passed, thresholds);
         let last = Check { at: SystemTime::now(), failure: failure.clone() };
         endpoint.set_checks(Checks { health, last: Some(last) });
         let healthy = health.is_usable();
@@ -318,6 +319,9 @@ impl Members {
             }
             changed
         });
+        if before.last.is_none() {
+            self.progress.send_modify(|_| ());
+        }
         if !changed {
             return;
         }
@@ -372,6 +376,12 @@ impl Members {
     /// There is no endpoint, usable or not.
     pub(super) fn is_empty(&self) -> bool {
         self.roster.load().members().is_empty()
+    }
+
+    /// Every endpoint was checked at least once, if there are checks.
+    pub(super) fn all_checked(&self) -> bool {
+        let was_checked = |endpoint: &Arc<Endpoint>| endpoint.checks().last.is_some();
+        self.config.health_check.is_none() || self.to_check().iter().all(was_checked)
     }
 
     pub(super) fn standings(&self) -> Vec<Standing> {

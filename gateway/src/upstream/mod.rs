@@ -31,8 +31,7 @@ pub(crate) use background::Background;
 pub(crate) use members::Standing;
 pub(crate) use metrics::{UpstreamMetrics, UpstreamSeries};
 pub(crate) use pool::{Lease, Pool, Unavailable, Verdict};
-pub(crate) use resolve::resolve_first;
-pub(crate) use tend::start;
+pub(crate) use tend::{first_look, start};
 
 use endpoint::Endpoint;
 use pool::Traffic;

@@ -6,7 +6,7 @@
 //! such an answer is more often a mistake than the end of a service, as HAProxy's `hold nx`. Until
 //! then health checks find out what is really gone.
 
-use super::{Pool, clock, members::Members, names::Found};
+use super::{clock, members::Members, names::Found};
 use std::{
     net::SocketAddr,
     sync::{Arc, Weak},
@@ -29,19 +29,6 @@ const LAST_PAUSE: Duration = Duration::from_secs(5);
 /// How long an answer that there is nothing is not believed.
 const HOLD: Duration = Duration::from_secs(300);
 
-/// How long a start or a reload waits for the first look-up of names.
-const FIRST_RESOLUTION: Duration = Duration::from_secs(3);
-
-/// Gives pools without any address a chance to have one before their first request.
-pub(crate) async fn resolve_first(pools: &[Arc<Pool>]) {
-    let empty = pools.iter().map(|pool| &pool.members).filter(|members| members.is_empty());
-    let all = empty.map(|members| async {
-        let names = names(members).count();
-        let _ = members.answered.subscribe().wait_for(|answered| *answered >= names).await;
-    });
-    let _ = tokio::time::timeout(FIRST_RESOLUTION, futures_util::future::join_all(all)).await;
-}
-
 /// What keeps each name of `members` resolved.
 pub(super) fn follow_all(members: &Arc<Members>) -> Vec<impl Future<Output = ()> + use<>> {
     let follow = |(position, host, port): (usize, Arc<str>, u16)| {
@@ -50,7 +37,7 @@ pub(super) fn follow_all(members: &Arc<Members>) -> Vec<impl Future<Output = ()>
     names(members).map(follow).collect()
 }
 
-fn names(members: &Members) -> impl Iterator<Item = (usize, Arc<str>, u16)> {
+pub(super) fn names(members: &Members) -> impl Iterator<Item = (usize, Arc<str>, u16)> {
     members.config.endpoints.iter().enumerate().filter_map(|(i, endpoint)| match endpoint {
         Endpoint::Name(host, port) => Some((i, Arc::clone(host), *port)),
         Endpoint::Address(_) => None,
@@ -93,7 +80,7 @@ async fn follow(members: Weak<Members>, position: usize, host: Arc<str>, port: u
             said = error;
         }
         if !answered {
-            held.answered.send_modify(|names| *names += 1);
+            held.progress.send_modify(|names| *names += 1);
             answered = true;
         }
         drop(held);

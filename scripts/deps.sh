@@ -23,8 +23,14 @@ main() {
         case $purpose in
         build) need_rust && need_package cc gcc gcc gcc && need_package make make make make &&
             need_package cmake cmake cmake cmake ;;
-        test) need_package curl curl curl curl && need_package python3 python3 python3 python &&
+        test) need_package curl curl curl curl && need_venv &&
             need_package nghttpd nghttp2-server nghttp2 nghttp2 &&
+            need_package nghttp nghttp2-client nghttp2 nghttp2 &&
+            need_package h2load nghttp2-client nghttp2 nghttp2 &&
+            need_package openssl openssl openssl openssl &&
+            need_package slowhttptest slowhttptest slowhttptest slowhttptest &&
+            need_package dnsmasq dnsmasq-base dnsmasq dnsmasq &&
+            need_browser &&
             need_package faketime faketime libfaketime libfaketime &&
             need_package prlimit util-linux util-linux util-linux ;;
         lint) ;;
@@ -42,7 +48,8 @@ main() {
         test) need_unpacked promtool usr/bin/promtool prometheus &&
             need_unpacked prometheus usr/bin/prometheus prometheus &&
             need_unpacked nginx usr/sbin/nginx nginx nginx-light nginx-core &&
-            need_crate cargo-nextest '^0.9' ;;
+            need_python && need_crate cargo-nextest '^0.9' &&
+            need_pinned_crate httpwg-cli 0.2.5 ;;
         lint) need_crate cargo-deny '^0.20' ;;
         fuzz) need_crate cargo-fuzz '^0.13' ;;
         bench) need_unpacked nginx usr/sbin/nginx nginx nginx-light nginx-core &&
@@ -85,6 +92,20 @@ need_venv() {
     if python3 -c 'import ensurepip' 2>/dev/null; then return; fi
     missing="$missing python3-venv"
     apt_packages="$apt_packages python3-venv"
+}
+
+# A browser that a script can drive, under one of its names.
+need_browser() {
+    local name
+    for name in chromium-headless-shell chromium chromium-browser google-chrome; do
+        if have "$name"; then return; fi
+    done
+    # Debian's smaller one, where its release has it.
+    local package=chromium
+    if have apt-cache && apt-cache show chromium-headless-shell >/dev/null 2>&1; then
+        package=chromium-headless-shell
+    fi
+    need_package chromium "$package" chromium-headless chromium
 }
 
 install_packages() {
@@ -160,6 +181,28 @@ need_crate() {
     say "building $1 (a few minutes)"
     cargo install --quiet --locked --version "$2" "$1" ||
         fail "could not build $1; the command was: cargo install --locked --version '$2' $1"
+}
+
+# need_pinned_crate CRATE VERSION: a program whose verdicts a test quotes, so this version and no
+# other. Optimised it would take longer to build than it ever runs.
+need_pinned_crate() {
+    if grep -qs "^\"$1 $2 " "$tools/.crates.toml"; then return; fi
+    say "building $1 $2 (a minute or two)"
+    cargo install --quiet --locked --debug --root "$tools" --version "=$2" "$1" ||
+        fail "could not build $1; the command was: cargo install --locked --version '=$2' $1"
+}
+
+# The Python that the tests' gRPC and WebSocket programs run in, with what they import.
+need_python() {
+    local venv=$tools/python wanted=tests/parts/requirements.txt
+    if cmp -s "$wanted" "$venv/installed.txt"; then return; fi
+    say 'installing gRPC and WebSocket for Python into target/tools'
+    rm -rf "$venv"
+    python3 -m venv "$venv" &&
+        "$venv/bin/python" -m pip install --quiet --disable-pip-version-check \
+            --only-binary :all: -r "$wanted" >&2 ||
+        fail "could not install Python packages; the command was, in a venv: pip install -r $wanted"
+    cp "$wanted" "$venv/installed.txt"
 }
 
 # need_envoy VERSION: benchmarks compare with this one and no other.

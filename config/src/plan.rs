@@ -406,6 +406,14 @@ pub struct Access {
     pub deny: Vec<IpNet>,
 }
 
+impl Access {
+    /// Whether `client` may ask.
+    pub fn admits(&self, client: std::net::IpAddr) -> bool {
+        let within = |nets: &[IpNet]| nets.iter().any(|net| net.contains(&client));
+        (self.allow.is_empty() || within(&self.allow)) && !within(&self.deny)
+    }
+}
+
 /// Requests that a client may make: 429 for more.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientRate {

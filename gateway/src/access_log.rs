@@ -8,6 +8,7 @@ use crate::{
     mirror::Shadow,
     proxy::{Ctx, id_text},
 };
+use http::Version;
 use pingora_error::Error;
 use pingora_proxy::Session;
 use prometheus::IntCounter;
@@ -158,6 +159,7 @@ pub(crate) struct Line<'a> {
     /// Seconds since 1970.
     time: f64,
     client: IpAddr,
+    protocol: &'static str,
     method: &'a str,
     host: &'a str,
     path: &'a str,
@@ -172,6 +174,9 @@ pub(crate) struct Line<'a> {
     generation: u64,
     /// 0 when the client got no response.
     status: u16,
+    /// How a gRPC call ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    grpc_status: Option<u8>,
     duration_ms: f64,
     /// From the dispatch to the response's head.
     upstream_ms: Option<f64>,
@@ -215,7 +220,15 @@ pub(crate) fn line<'a>(session: &'a Session, error: Option<&Error>, ctx: &'a Ctx
         time: now.as_secs_f64(),
         client: ctx.client,
         method: head.method.as_str(),
-        host: text("host").unwrap_or(""),
+        protocol: match head.version {
+            Version::HTTP_2 => "HTTP/2",
+            Version::HTTP_10 => "HTTP/1.0",
+            _ => "HTTP/1.1",
+        },
+        host: match head.uri.authority() {
+            Some(authority) => authority.as_str(),
+            None => text("host").unwrap_or(""),
+        },
         path: head.uri.path(),
         route: ctx.route().map(|(route, _)| &*route.name),
         variant: ctx.variant().map(|(variant, _)| &*variant.name),
@@ -228,6 +241,7 @@ pub(crate) fn line<'a>(session: &'a Session, error: Option<&Error>, ctx: &'a Ctx
         bucket: chosen.map(|chosen| chosen.decision.point.as_fraction()),
         generation: ctx.snapshot.generation,
         status: session.response_written().map_or(0, |response| response.status.as_u16()),
+        grpc_status: ctx.grpc_status,
         duration_ms: milliseconds(ctx.started.elapsed()),
         upstream_ms: ctx.upstream_time.map(milliseconds),
         upstream: ctx.last_endpoint,

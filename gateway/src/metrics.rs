@@ -1,14 +1,14 @@
 //! Metrics by route and variant. Labels come only from the configuration; handles are resolved
 //! when a configuration is compiled, so that a request only adds to atomics.
 
-use crate::mirror::MirrorSeries;
+use crate::{mirror::MirrorSeries, proxy::grpc, upstream::Verdict};
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry,
 };
 use std::{
     collections::HashSet,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 use tidegate_config::Plan;
@@ -76,6 +76,17 @@ impl Outcome {
     pub(crate) fn label(self) -> &'static str {
         Self::LABELS[self as usize]
     }
+
+    /// What it says about the endpoint.
+    pub(crate) fn verdict(self) -> Verdict {
+        match self {
+            Self::Success => Verdict::Success,
+            Self::ServerError | Self::ConnectFailure | Self::Timeout | Self::Reset => {
+                Verdict::Failure
+            }
+            Self::NoEndpoint | Self::Overloaded | Self::ClientAborted => Verdict::Neutral,
+        }
+    }
 }
 
 /// Why a request never reached a variant.
@@ -93,16 +104,31 @@ pub(crate) enum Rejection {
     BodyTooLarge,
     /// The head took too long.
     HeadTimeout,
+    /// The listener, or the client, has as many connections as it may.
+    TooManyConnections,
+    /// No TLS, or not in time, or without the certificate that is asked for.
+    TlsHandshake,
+    /// The client makes more requests than it may.
+    RateLimited,
+    /// The client's address may not use the route.
+    Forbidden,
+    /// The process has as many requests as it may.
+    Overload,
 }
 
 impl Rejection {
-    const LABELS: [&str; 6] = [
+    const LABELS: [&str; 11] = [
         "bad_request",
         "no_route",
         "target_too_long",
         "fields_too_large",
         "body_too_large",
         "head_timeout",
+        "too_many_connections",
+        "tls_handshake",
+        "rate_limited",
+        "forbidden",
+        "overload",
     ];
 }
 
@@ -114,6 +140,10 @@ pub(crate) struct VariantMetrics {
     duration: Histogram,
     pub(crate) in_flight: IntGauge,
     pub(crate) fallbacks: IntCounter,
+    /// Live streams.
+    pub(crate) streams: IntGauge,
+    /// By gRPC status, where the variant may speak gRPC.
+    grpc: Option<Arc<[IntCounter; grpc::STATUSES]>>,
 }
 
 impl VariantMetrics {
@@ -127,6 +157,13 @@ impl VariantMetrics {
     pub(crate) fn attempt(&self, outcome: Outcome) {
         self.attempts[outcome as usize].inc();
     }
+
+    /// A gRPC call ended with `status`.
+    pub(crate) fn grpc(&self, status: u8) {
+        if let Some(counter) = self.grpc.as_ref().and_then(|all| all.get(usize::from(status))) {
+            counter.inc();
+        }
+    }
 }
 
 /// All metrics of the process.
@@ -138,9 +175,11 @@ pub(crate) struct Metrics {
     duration: HistogramVec,
     in_flight: IntGaugeVec,
     fallbacks: IntCounterVec,
+    streams: IntGaugeVec,
+    grpc: IntCounterVec,
     weight: IntGaugeVec,
     pub(crate) share: prometheus::GaugeVec,
-    rejected: [IntCounter; 6],
+    rejected: [IntCounter; 11],
     pub(crate) endpoints: IntGaugeVec,
     pub(crate) generation: IntGauge,
     pub(crate) reload_success: IntCounter,
@@ -232,6 +271,16 @@ impl Metrics {
                 "Requests that the variant could not take and its fallback did.",
                 BY_VARIANT,
             )?,
+            streams: gauge(
+                "tidegate_streams_open",
+                "Live streams (upgraded connections, gRPC calls) of the variant.",
+                BY_VARIANT,
+            )?,
+            grpc: counter(
+                "tidegate_grpc_responses_total",
+                "gRPC calls by the variant that answered and the status.",
+                &["route", "variant", "grpc_status"],
+            )?,
             weight: gauge(
                 "tidegate_variant_weight",
                 "Configured weight of the variant.",
@@ -260,8 +309,8 @@ impl Metrics {
         self.rejected[rejection as usize].inc();
     }
 
-    /// The handles of one variant, made if they do not exist.
-    pub(crate) fn variant(&self, route: &str, variant: &str) -> VariantMetrics {
+    /// The handles of one variant, made if they do not exist; those for gRPC if it may speak it.
+    pub(crate) fn variant(&self, route: &str, variant: &str, grpc: bool) -> VariantMetrics {
         let by = [route, variant];
         let request = |code| self.requests.with_label_values(&[route, variant, code]);
         let attempt = |outcome| self.attempts.with_label_values(&[route, variant, outcome]);
@@ -271,6 +320,12 @@ impl Metrics {
             duration: self.duration.with_label_values(&by),
             in_flight: self.in_flight.with_label_values(&by),
             fallbacks: self.fallbacks.with_label_values(&by),
+            streams: self.streams.with_label_values(&by),
+            grpc: grpc.then(|| {
+                Arc::new(std::array::from_fn(|status| {
+                    self.grpc.with_label_values(&[route, variant, &status.to_string()])
+                }))
+            }),
         }
     }
 
@@ -314,6 +369,10 @@ impl Metrics {
         let _ = self.duration.remove_label_values(&by);
         let _ = self.in_flight.remove_label_values(&by);
         let _ = self.fallbacks.remove_label_values(&by);
+        let _ = self.streams.remove_label_values(&by);
+        for status in 0..grpc::STATUSES {
+            let _ = self.grpc.remove_label_values(&[route, variant, &status.to_string()]);
+        }
         let _ = self.weight.remove_label_values(&by);
         let _ = self.share.remove_label_values(&by);
     }

@@ -6,6 +6,7 @@
 
 use crate::{
     access_log::AccessLog,
+    edge::Listening,
     metrics::Metrics,
     mirror::Mirrors,
     rollout::{Door, carry},
@@ -77,6 +78,7 @@ struct Worker {
     door: Arc<Door>,
     metrics: Arc<Metrics>,
     mirrors: Arc<Mirrors>,
+    listening: Arc<[Arc<Listening>]>,
     status: Arc<Mutex<Status>>,
     watcher: Option<Watcher>,
     /// What listens now, whatever the files say.
@@ -98,6 +100,7 @@ impl Reloader {
         door: Arc<Door>,
         metrics: Arc<Metrics>,
         mirrors: Arc<Mirrors>,
+        listening: Arc<[Arc<Listening>]>,
         runtime: Handle,
     ) -> std::io::Result<Self> {
         let (queue, requests) = sync_channel(QUEUE);
@@ -118,6 +121,7 @@ impl Reloader {
             door,
             metrics,
             mirrors,
+            listening,
             status,
             watcher,
             running: snapshot.state.loaded.plan.clone(),
@@ -202,6 +206,7 @@ impl Worker {
             return self.refused(vec![serde_json::json!({ "message": message })]);
         };
         replaced.state.retire_mirrors(&next);
+        self.adopt_listeners(next.plan());
         self.mirrors.budget.set_limit(next.plan().runtime.mirror_memory);
         if let Some(watcher) = &self.watcher {
             watcher.set_paths(watched);
@@ -232,6 +237,16 @@ impl Worker {
             restart_needed: restart,
         };
         self.report("changed", &degraded, &warnings)
+    }
+
+    /// New connections get the certificates, limits and times of `plan`.
+    fn adopt_listeners(&self, plan: &Plan) {
+        for listening in self.listening.iter() {
+            let config = plan.listeners.iter().find(|config| config.name == listening.name);
+            if let Some(Err(error)) = config.map(|config| listening.adopt(config)) {
+                tracing::error!(listener = %listening.name, %error, "the listener stays as it is");
+            }
+        }
     }
 
     fn reject(&mut self, cause: Cause, failure: &Failure) -> Report {

@@ -3,7 +3,7 @@
 use crate::{
     access_log::AccessLog,
     admin,
-    edge::{self, Bound, Drain},
+    edge::{self, Bound, Drain, Listening},
     metrics::Metrics,
     mirror::Mirrors,
     proxy::{Gateway, MAX_ATTEMPTS},
@@ -67,7 +67,7 @@ pub(crate) struct Server {
     control: Runtime,
     mirror: Runtime,
     shared: Arc<Shared>,
-    listeners: Vec<Bound>,
+    listeners: Vec<(Bound, Arc<Listening>)>,
     admin: Option<(Bound, admin::Tokens)>,
 }
 
@@ -84,7 +84,10 @@ impl Server {
         let bind = |listener: &tidegate_config::plan::Listener| {
             edge::bind(&listener.name, listener.address)
         };
-        let listeners = plan.listeners.iter().map(bind).collect::<io::Result<Vec<_>>>()?;
+        let mut listeners = Vec::with_capacity(plan.listeners.len());
+        for listener in &plan.listeners {
+            listeners.push((bind(listener)?, Listening::new(listener)?));
+        }
         let admin = match &plan.admin {
             Some(config) => {
                 let bound = edge::bind(&"admin".into(), config.address)?;
@@ -116,11 +119,13 @@ impl Server {
                 Arc::clone(&door),
                 Arc::clone(&metrics),
                 Arc::clone(&mirrors),
+                listeners.iter().map(|(_, listening)| Arc::clone(listening)).collect(),
                 control.handle().clone(),
             )?
         };
         let control_of_rollouts = Control::start(&store, &door)?;
-        let everything = listeners.iter().chain(admin.iter().map(|(bound, _)| bound));
+        let everything =
+            listeners.iter().map(|(bound, _)| bound).chain(admin.iter().map(|(bound, _)| bound));
         let addresses = everything.map(|bound| (Arc::clone(&bound.name), bound.address)).collect();
         let shared = Arc::new(Shared {
             store,
@@ -162,11 +167,11 @@ impl Server {
         };
         let app = Arc::new(http_proxy(gateway, threads));
         let mut accepting = Vec::new();
-        for bound in listeners {
+        for (bound, listening) in listeners {
             tracing::info!(listener = %bound.name, address = %bound.address, "listening");
-            let serve =
-                edge::serve(bound, Arc::clone(&app), Arc::clone(&shared.drain), watch.clone());
-            accepting.push(proxy.spawn(serve));
+            let (app, drain) = (Arc::clone(&app), Arc::clone(&shared.drain));
+            let service = edge::Service { listening, app, drain, shutdown: watch.clone() };
+            accepting.push(proxy.spawn(edge::serve(bound, service)));
         }
         if let Some((bound, token)) = admin {
             tracing::info!(listener = "admin", address = %bound.address, "listening");

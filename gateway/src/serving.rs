@@ -2,19 +2,27 @@
 
 use crate::{
     access_log::AccessLog,
+    edge::StreamEnd,
     metrics::{Metrics, VariantMetrics},
     mirror::MirrorState,
+    rates::Rates,
+    retries::Retries,
     rollout::{HeldShift, Lane, RouteLane},
     upstream::{Pool, keep_resolving},
 };
+use arc_swap::ArcSwap;
 use std::{
     collections::{HashMap, HashSet},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
-use tidegate_config::{Loaded, Plan, plan};
+use tidegate_config::{
+    Loaded, Plan,
+    plan::{self, Protocol},
+};
 use tidegate_policies::{Purpose, RouteId, Salt, VariantId};
 
 /// The state of a snapshot: immutable but for counters.
@@ -42,6 +50,10 @@ pub(crate) struct ServingRoute {
     pub(crate) log_salt: Salt,
     /// What the route's rollout counts, if it has one.
     pub(crate) lane: Option<RouteLane>,
+    /// What is left for retries, if there are any.
+    pub(crate) retries: Option<Arc<Retries>>,
+    /// How often its clients came, if that is limited.
+    pub(crate) rates: Option<Arc<Rates>>,
 }
 
 /// The handles of a variant.
@@ -50,6 +62,8 @@ pub(crate) struct ServingVariant {
     pub(crate) metrics: VariantMetrics,
     /// Requests that the split gave to this variant under these weights.
     split: Arc<AtomicU64>,
+    /// When its live streams end; those that begin later than a rollback have an end of their own.
+    streams: Arc<ArcSwap<StreamEnd>>,
 }
 
 impl Serving {
@@ -69,9 +83,13 @@ impl Serving {
         let routes = plan.routes.iter().map(|route| {
             let old = old.get(&route.name).copied();
             let variants = route.variants.iter().zip(split_counts(route, old));
-            let variants = variants.map(|(variant, split)| ServingVariant {
-                metrics: metrics.variant(&route.name, &variant.name),
-                split,
+            let variants = variants.map(|(variant, split)| {
+                let http2 = plan.upstreams[variant.upstream].protocol == Protocol::Http2;
+                ServingVariant {
+                    metrics: metrics.variant(&route.name, &variant.name, http2),
+                    split,
+                    streams: old.and_then(|old| streams(old, &variant.name)).unwrap_or_default(),
+                }
             });
             let mirrors = route.mirrors.iter().map(|mirror| {
                 let kept = old.and_then(|(plan, old)| {
@@ -86,6 +104,16 @@ impl Serving {
                 mirrors: mirrors.collect(),
                 log_salt: Salt::new(&route.name, Purpose::AccessLog),
                 lane: lane(&plan, route, old.and_then(|(_, old)| old.lane.as_ref())),
+                retries: route.retry.as_ref().map(|retry| {
+                    let kept = old.and_then(|(_, old)| old.retries.as_ref());
+                    let kept = kept.filter(|kept| kept.is_for(retry.budget)).map(Arc::clone);
+                    kept.unwrap_or_else(|| Arc::new(Retries::new(retry.budget)))
+                }),
+                rates: route.rate_limit.as_ref().map(|limit| {
+                    let kept = old.and_then(|(_, old)| old.rates.as_ref());
+                    let kept = kept.filter(|kept| kept.is_for(limit)).map(Arc::clone);
+                    kept.unwrap_or_else(|| Arc::new(Rates::new(limit)))
+                }),
             }
         });
         let routes = routes.collect();
@@ -97,19 +125,21 @@ impl Serving {
     pub(crate) fn shifted(&self, shifts: Vec<HeldShift>, current: &Serving) -> Self {
         let plan = self.loaded.plan.shifted(shifts.iter().map(|held| &held.shift));
         let old = current.by_name();
-        let routes =
-            plan.routes.iter().zip(&self.routes).map(|(route, handles)| {
-                let counts = split_counts(route, old.get(&route.name).copied());
-                let variants = handles.variants.iter().zip(counts).map(|(variant, split)| {
-                    ServingVariant { metrics: variant.metrics.clone(), split }
-                });
-                ServingRoute {
-                    variants: variants.collect(),
-                    mirrors: handles.mirrors.clone(),
-                    log_salt: handles.log_salt,
-                    lane: handles.lane.clone(),
-                }
+        let routes = plan.routes.iter().zip(&self.routes).map(|(route, handles)| {
+            let counts = split_counts(route, old.get(&route.name).copied());
+            let variants = handles.variants.iter().zip(counts).map(|(variant, split)| {
+                let streams = Arc::clone(&variant.streams);
+                ServingVariant { metrics: variant.metrics.clone(), split, streams }
             });
+            ServingRoute {
+                variants: variants.collect(),
+                mirrors: handles.mirrors.clone(),
+                log_salt: handles.log_salt,
+                lane: handles.lane.clone(),
+                retries: handles.retries.clone(),
+                rates: handles.rates.clone(),
+            }
+        });
         Self {
             routes: routes.collect(),
             loaded: Arc::clone(&self.loaded),
@@ -196,10 +226,29 @@ impl ServingVariant {
         self.split.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// When a stream that begins now ends.
+    pub(crate) fn stream_end(&self) -> Arc<StreamEnd> {
+        self.streams.load_full()
+    }
+
+    /// The streams that live now end in `limit`.
+    pub(crate) fn end_streams(&self, limit: Duration) {
+        self.streams.swap(Arc::default()).end_in(limit);
+    }
+
     /// Requests that the split gave to this variant since the route's weights changed.
     pub(crate) fn decided(&self) -> u64 {
         self.split.load(Ordering::Relaxed)
     }
+}
+
+/// When the streams of the variant `name` of an old route end.
+fn streams(
+    (plan, old): (&plan::Route, &ServingRoute),
+    name: &str,
+) -> Option<Arc<ArcSwap<StreamEnd>>> {
+    let position = plan.variants.iter().position(|variant| *variant.name == *name)?;
+    old.variants.get(position).map(|variant| Arc::clone(&variant.streams))
 }
 
 type RoutesByName<'a> = HashMap<&'a Arc<str>, (&'a plan::Route, &'a ServingRoute)>;

@@ -6,14 +6,17 @@
 use crate::SOON;
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, header::HOST};
+use http::{HeaderMap, Method, Request, header::HOST, response::Parts};
 use http_body_util::{BodyExt, Full, StreamBody, combinators::BoxBody};
-use hyper::{body::Frame, client::conn::http1};
+use hyper::{
+    body::{Frame, Incoming},
+    client::conn::http1,
+};
 use hyper_util::rt::TokioIo;
 use std::{convert::Infallible, net::SocketAddr, time::Duration};
 use tokio::{net::TcpStream, time::timeout};
 
-type Body = BoxBody<Bytes, Infallible>;
+pub(crate) type Body = BoxBody<Bytes, Infallible>;
 
 /// How large the pieces of a chunked body are.
 const CHUNK: usize = 16 * 1024;
@@ -102,6 +105,22 @@ impl Call {
         Connection::open(self.address).await?.send(self).await
     }
 
+    pub(crate) fn time(&self) -> Duration {
+        self.limit
+    }
+
+    /// As it is sent over HTTP/2: the host is in the target.
+    pub(crate) fn request_2(&self) -> Result<Request<Body>> {
+        let host = self.host.clone().unwrap_or_else(|| self.address.to_string());
+        let target = format!("http://{host}{}", self.target);
+        let mut request = Request::builder().method(self.method.clone()).uri(target);
+        for (name, value) in &self.headers {
+            request = request.header(name, value);
+        }
+        // The request's end is in its head where there is no body, as clients send it.
+        Ok(request.version(http::Version::HTTP_2).body(self.framed())?)
+    }
+
     fn request(&self) -> Result<Request<Body>> {
         let mut request = Request::builder().method(self.method.clone()).uri(&self.target);
         let host = self.host.clone().unwrap_or_else(|| self.address.to_string());
@@ -181,8 +200,7 @@ impl Connection {
             self.sender.ready().await.context("the connection is over")?;
             let response = self.sender.send_request(call.request()?).await?;
             let (parts, body) = response.into_parts();
-            let body = body.collect().await.context("the body breaks off")?.to_bytes();
-            anyhow::Ok(Response { status: parts.status.as_u16(), headers: parts.headers, body })
+            anyhow::Ok(Response::read(parts, body).await?)
         };
         match timeout(call.limit, exchange).await {
             Ok(answer) => answer.with_context(|| format!("{} {}", call.method, call.target)),
@@ -200,9 +218,18 @@ pub struct Response {
     pub headers: HeaderMap,
     /// The body.
     pub body: Bytes,
+    /// The fields after the body.
+    pub trailers: HeaderMap,
 }
 
 impl Response {
+    pub(crate) async fn read(parts: Parts, body: Incoming) -> Result<Self> {
+        let body = body.collect().await.context("the body breaks off")?;
+        let trailers = body.trailers().cloned().unwrap_or_default();
+        let (status, headers) = (parts.status.as_u16(), parts.headers);
+        Ok(Self { status, headers, body: body.to_bytes(), trailers })
+    }
+
     /// A header's first value; empty when there is none.
     pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()

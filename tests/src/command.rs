@@ -6,11 +6,12 @@ use std::{
     ffi::OsStr,
     path::{Path, PathBuf},
     process::Stdio,
+    time::Duration,
 };
 use tokio::{io::AsyncWriteExt, process::Command, time::timeout};
 
 /// What a program left behind.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Finished {
     /// Its exit code; `None` when a signal ended it.
     pub code: Option<i32>,
@@ -39,6 +40,19 @@ pub async fn run(
     arguments: &[impl AsRef<OsStr>],
     input: &[u8],
 ) -> Result<Finished> {
+    run_within(SOON, program, arguments, input).await
+}
+
+/// Runs a program that may take longer.
+///
+/// # Errors
+/// When it cannot be started or does not end within `limit`.
+pub async fn run_within(
+    limit: Duration,
+    program: impl AsRef<OsStr>,
+    arguments: &[impl AsRef<OsStr>],
+    input: &[u8],
+) -> Result<Finished> {
     let program = program.as_ref();
     let mut child = Command::new(program)
         .args(arguments)
@@ -52,7 +66,7 @@ pub async fn run(
     let input = input.to_owned();
     // A program that ends without reading its input closes the pipe; that is its right.
     tokio::spawn(async move { _ = stdin.write_all(&input).await });
-    let output = timeout(SOON, child.wait_with_output())
+    let output = timeout(limit, child.wait_with_output())
         .await
         .with_context(|| format!("{} does not end", program.display()))??;
     Ok(Finished {

@@ -1,11 +1,13 @@
 //! The text of a configuration.
 
+use crate::Pair;
 use std::{fmt::Write, net::SocketAddr};
 
-/// A configuration with one listener `web` and an admin address, both on ports that the system
+/// A configuration with a listener `web` and an admin address, both on ports that the system
 /// chooses. Texts are YAML as a user would write it, so the tests read like the documentation.
 #[derive(Debug, Clone)]
 pub struct Config {
+    listeners: String,
     top: String,
     upstreams: String,
     routes: String,
@@ -22,9 +24,8 @@ impl Config {
     /// Listener and admin address, nothing else.
     pub fn new() -> Self {
         Self {
-            top: "listeners:\n  - { name: web, address: 127.0.0.1:0 }\n\
-                  admin: { address: 127.0.0.1:0 }\n"
-                .to_owned(),
+            listeners: "  - { name: web, address: 127.0.0.1:0 }\n".to_owned(),
+            top: "admin: { address: 127.0.0.1:0 }\n".to_owned(),
             upstreams: String::new(),
             routes: String::new(),
             rollouts: String::new(),
@@ -51,6 +52,29 @@ impl Config {
         Self::single(address)
             .dark("dark", dark)
             .also(&format!("mirrors: [{{ name: dark, upstream: dark, {keys} }}]"))
+    }
+
+    /// Adds a listener on a port that the system chooses; `keys` go into its flow mapping after name
+    /// and address.
+    #[must_use]
+    pub fn listener(mut self, name: &str, keys: &str) -> Self {
+        _ = writeln!(self.listeners, "  - {{ name: {name}, address: 127.0.0.1:0, {keys} }}");
+        self
+    }
+
+    /// Adds a listener `h2c` for HTTP/2 without TLS; `keys` as above.
+    #[must_use]
+    pub fn h2c(self, keys: &str) -> Self {
+        self.listener("h2c", &format!("protocol: h2c, {keys}"))
+    }
+
+    /// Adds a listener `tls`; `keys` go into the flow mapping of its `tls`, before anything else
+    /// there its `certificates`.
+    #[must_use]
+    pub fn tls(self, certificates: &[&Pair], keys: &str) -> Self {
+        let certificates: Vec<_> = certificates.iter().map(|pair| pair.yaml()).collect();
+        let tls = format!("tls: {{ certificates: [{}], {keys} }}", certificates.join(", "));
+        self.listener("tls", &tls)
     }
 
     /// Adds top-level keys.
@@ -125,7 +149,7 @@ impl Config {
 
     /// The whole text.
     pub fn yaml(&self) -> String {
-        let mut text = self.top.clone();
+        let mut text = format!("listeners:\n{}{}", self.listeners, self.top);
         if !self.upstreams.is_empty() {
             _ = write!(text, "upstreams:\n{}", self.upstreams);
         }

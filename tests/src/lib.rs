@@ -8,36 +8,53 @@
 //! |---|---|
 //! | [`Gateway`], [`tidegate`] | the binary, running or run once |
 //! | [`Config`] | the text of a configuration |
-//! | [`Origin`] | an HTTP/1.1 server that does as it is told and remembers what it got |
+//! | [`Authority`], [`Pair`] | certificates |
+//! | [`Origin`] | an HTTP server that does as it is told and remembers what it got |
 //! | [`RawOrigin`] | a server that is a script over one socket |
 //! | [`Nginx`], [`Nghttpd`], [`Prometheus`] | real servers that somebody else wrote |
+//! | [`GrpcServer`], [`GrpcClient`], [`WebSocketServer`], [`WebSocketClient`] | the usual libraries for these |
+//! | [`Curl`], [`Browser`], [`h2load`] | real clients that somebody else wrote |
 //! | [`Shop`], [`Rollout`] | two versions, and the rollout of one of them |
-//! | [`Call`], [`Connection`] | a well-behaved client |
-//! | [`RawClient`] | one that sends the bytes it is given |
+//! | [`Call`], [`Connection`], [`Http2`] | a well-behaved client |
+//! | [`RawClient`], [`Frames`] | one that sends the bytes, or the HTTP/2 frames, it is given |
 //! | [`Load`] | several clients that never stop, and count what failed |
 #![forbid(unsafe_code)]
 
+mod browser;
+mod certificates;
 mod client;
 mod command;
 mod config;
+mod curl;
+mod frames;
 mod gateway;
+mod grpc;
+mod http2;
 mod load;
 mod metrics;
 mod mirrors;
 mod nghttpd;
 mod nginx;
 mod origin;
+mod parts;
 mod ports;
 mod prometheus;
 mod raw;
 mod rollouts;
 mod state;
 mod statistics;
+mod websocket;
 
+pub use browser::Browser;
+pub use certificates::{Authority, Pair};
 pub use client::{Call, Connection, Response};
-pub use command::{Finished, run, tidegate, tidegate_binary};
+pub use command::{Finished, run, run_within, tidegate, tidegate_binary};
 pub use config::Config;
+pub use curl::{Curl, Curled};
+pub use frames::{Answer, End, Frame, Frames, block, error, field, flag, kind, setting};
 pub use gateway::Gateway;
+pub use grpc::{GrpcAnswer, GrpcClient, GrpcReport, GrpcServer};
+pub use http2::{H2Load, Http2, h2load};
 pub use load::{Load, Report};
 pub use metrics::{Metrics, Series};
 pub use nghttpd::Nghttpd;
@@ -48,6 +65,7 @@ pub use raw::{DeadAddress, RawClient, RawOrigin, find, read_head, read_request};
 pub use rollouts::{Canary, Rollout, Shop, canary_answer, quick_directory, wall_clock};
 pub use state::{Kept, Locked, StateFile};
 pub use statistics::{assert_share, sigma};
+pub use websocket::{Opened, WebSocketClient, WebSocketServer};
 
 use anyhow::{Result, bail};
 use std::time::Duration;

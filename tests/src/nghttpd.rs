@@ -1,6 +1,6 @@
 //! A real HTTP/2 server as an origin: nghttp2's.
 
-use crate::{ports, within};
+use crate::{Pair, ports, within};
 use anyhow::{Context, Result};
 use std::{
     net::SocketAddr,
@@ -15,7 +15,7 @@ use tokio::{
     process::{Child, Command},
 };
 
-/// One process, without TLS. A GET of `/file` answers with [`Nghttpd::FILE`], a POST with its own
+/// One process. A GET of `/file` answers with [`Nghttpd::FILE`], a POST with its own
 /// body. Ends when dropped.
 #[derive(Debug)]
 pub struct Nghttpd {
@@ -34,7 +34,19 @@ impl Nghttpd {
     /// # Errors
     /// When nghttpd is not installed, or no port of several was free.
     pub async fn start() -> Result<Self> {
-        ports::first_free(Self::try_address).await
+        ports::first_free(async |address| {
+            Self::try_address(address, &["--no-tls".to_owned()], &[]).await
+        })
+        .await
+    }
+
+    /// Starts one with TLS.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn secure(pair: &Pair) -> Result<Self> {
+        let files = [&pair.key, &pair.cert].map(|file| file.display().to_string());
+        ports::first_free(async |address| Self::try_address(address, &[], &files).await).await
     }
 
     /// Where it listens.
@@ -57,13 +69,19 @@ impl Nghttpd {
         self.log().iter().filter_map(value).collect()
     }
 
-    async fn try_address(address: SocketAddr) -> Result<Option<Self>> {
+    async fn try_address(
+        address: SocketAddr,
+        options: &[String],
+        files: &[String],
+    ) -> Result<Option<Self>> {
         let documents = TempDir::new()?;
         std::fs::write(documents.path().join("file"), Self::FILE)?;
         let mut child = Command::new("nghttpd")
-            .args(["--no-tls", "--verbose", "--echo-upload", "-a", &address.ip().to_string(), "-d"])
+            .args(options)
+            .args(["--verbose", "--echo-upload", "-a", &address.ip().to_string(), "-d"])
             .arg(documents.path())
             .arg(address.port().to_string())
+            .args(files)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())

@@ -1,6 +1,6 @@
 //! A real nginx as an origin.
 
-use crate::{ports, within};
+use crate::{Pair, ports, within};
 use anyhow::{Context, Result};
 use std::{net::SocketAddr, process::Stdio, time::Duration};
 use tempfile::TempDir;
@@ -9,7 +9,9 @@ use tokio::{
     process::{Child, Command},
 };
 
-/// One process; every answer is 200 with its name as body and as `x-origin`. Ends when dropped.
+/// One process; every answer is 200 with its name as body and as `x-origin`; `x-protocol`,
+/// `x-server-name` and `x-client` say what it was spoken to by, which name was asked for and whose
+/// certificate was shown. Ends when dropped.
 #[derive(Debug)]
 pub struct Nginx {
     address: SocketAddr,
@@ -23,7 +25,24 @@ impl Nginx {
     /// # Errors
     /// When nginx is not installed, or no port of several was free.
     pub async fn start(name: &str) -> Result<Self> {
-        ports::first_free(async |address| Self::try_address(name, address).await).await
+        Self::listen(name, "", "").await
+    }
+
+    /// Starts one with TLS and HTTP/2; `more` are further lines of its server.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn secure(name: &str, pair: &Pair, more: &str) -> Result<Self> {
+        let (cert, key) = (pair.cert.display(), pair.key.display());
+        let lines = format!("ssl_certificate {cert}; ssl_certificate_key {key}; {more}");
+        Self::listen(name, "ssl http2", &lines).await
+    }
+
+    async fn listen(name: &str, parameters: &str, lines: &str) -> Result<Self> {
+        ports::first_free(async |address| {
+            Self::try_address(address, &text(name, address, parameters, lines)).await
+        })
+        .await
     }
 
     /// Where it listens.
@@ -49,9 +68,9 @@ impl Nginx {
     }
 
     /// `None` when the port is taken.
-    async fn try_address(name: &str, address: SocketAddr) -> Result<Option<Self>> {
+    async fn try_address(address: SocketAddr, text: &str) -> Result<Option<Self>> {
         let prefix = TempDir::new()?;
-        std::fs::write(prefix.path().join("nginx.conf"), text(name, address))?;
+        std::fs::write(prefix.path().join("nginx.conf"), text)?;
         let mut child = Command::new("nginx")
             .arg("-p")
             .arg(prefix.path())
@@ -74,7 +93,7 @@ impl Nginx {
 }
 
 /// A single process in the foreground: nothing is left when it is killed.
-fn text(name: &str, address: SocketAddr) -> String {
+fn text(name: &str, address: SocketAddr, parameters: &str, lines: &str) -> String {
     format!(
         "daemon off;
 master_process off;
@@ -88,8 +107,11 @@ http {{
   uwsgi_temp_path uwsgi; scgi_temp_path scgi;
   keepalive_requests 1000000;
   server {{
-    listen {address};
-    location / {{ add_header x-origin {name}; return 200 {name}; }}
+    listen {address} {parameters};
+    {lines}
+    add_header x-origin {name}; add_header x-protocol $server_protocol;
+    add_header x-server-name $ssl_server_name; add_header x-client $ssl_client_s_dn;
+    location / {{ return 200 {name}; }}
   }}
 }}
 "

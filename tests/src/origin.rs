@@ -1,11 +1,15 @@
-//! An HTTP/1.1 server that does as it is told and remembers what it got.
+//! An HTTP server that does as it is told and remembers what it got.
 
 use anyhow::Result;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, Full};
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::rt::TokioIo;
+use hyper::{
+    body::Incoming,
+    server::conn::{http1, http2},
+    service::service_fn,
+};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::json;
 use std::{
     net::SocketAddr,
@@ -94,7 +98,15 @@ impl Origin {
     /// # Errors
     /// When it cannot listen.
     pub async fn start(name: &str) -> Result<Self> {
-        Self::listen(name, None).await
+        Self::listen(name, None, false).await
+    }
+
+    /// Starts one that speaks HTTP/2, without TLS.
+    ///
+    /// # Errors
+    /// When it cannot listen.
+    pub async fn h2c(name: &str) -> Result<Self> {
+        Self::listen(name, None, true).await
     }
 
     /// Starts one whose answers `answer` makes; [`Behaviour`]s other than an echo come first.
@@ -105,10 +117,10 @@ impl Origin {
         name: &str,
         answer: impl Fn(&Recorded) -> Response<Bytes> + Send + Sync + 'static,
     ) -> Result<Self> {
-        Self::listen(name, Some(Box::new(answer))).await
+        Self::listen(name, Some(Box::new(answer)), false).await
     }
 
-    async fn listen(name: &str, answer: Option<Answer>) -> Result<Self> {
+    async fn listen(name: &str, answer: Option<Answer>, http2: bool) -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared {
@@ -119,7 +131,7 @@ impl Origin {
             connections: AtomicU64::new(0),
             recorded: Mutex::new(Vec::new()),
         });
-        let task = tokio::spawn(accept(listener, Arc::clone(&shared)));
+        let task = tokio::spawn(accept(listener, Arc::clone(&shared), http2));
         Ok(Self { address, shared, task })
     }
 
@@ -163,7 +175,7 @@ impl Drop for Origin {
     }
 }
 
-async fn accept(listener: TcpListener, shared: Arc<Shared>) {
+async fn accept(listener: TcpListener, shared: Arc<Shared>, speaks_http2: bool) {
     // Held here so that aborting this task ends the connections as well.
     let mut connections = tokio::task::JoinSet::new();
     while let Ok((stream, _)) = listener.accept().await {
@@ -172,6 +184,11 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
         let shared = Arc::clone(&shared);
         connections.spawn(async move {
             let service = service_fn(move |request| answer(request, Arc::clone(&shared)));
+            if speaks_http2 {
+                let server = http2::Builder::new(TokioExecutor::new());
+                _ = server.serve_connection(TokioIo::new(stream), service).await;
+                return;
+            }
             _ = http1::Builder::new()
                 .max_headers(512)
                 .serve_connection(TokioIo::new(stream), service)

@@ -143,7 +143,7 @@ impl RawClient {
                 continue;
             }
             let body = self.read_body(status, &headers).await?.into();
-            return Ok(Response { status, headers, body });
+            return Ok(Response { status, headers, body, trailers: HeaderMap::new() });
         }
     }
 

@@ -50,7 +50,7 @@ pub(super) async fn metrics(State(shared): Context) -> Result<Response, Problem>
     }
     let held = shared.mirrors.budget.used();
     metrics.mirrors.memory.set(i64::try_from(held).unwrap_or(i64::MAX));
-    metrics.connections.set(i64::try_from(shared.drain.open()).unwrap_or(i64::MAX));
+    metrics.connections.set(i64::try_from(shared.drain.connections()).unwrap_or(i64::MAX));
     let broken = |error: prometheus::Error| {
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
     };
@@ -77,7 +77,7 @@ pub(super) async fn status(State(shared): Context) -> Json<Value> {
         "ready": shared.ready(),
         "uptime_seconds": shared.started.elapsed().as_secs_f64(),
         "listeners": listeners.collect::<Vec<_>>(),
-        "connections": shared.drain.open(),
+        "connections": shared.drain.connections(),
         "config": {
             "generation": snapshot.generation,
             "loaded_at": status.loaded_at.map(seconds),

@@ -1,18 +1,36 @@
 //! Listening and accepting.
 
-use super::{Conn, Drain, conn::HEAD_TIME};
-use pingora_core::{apps::HttpServerApp, protocols::http::ServerSession, server::ShutdownWatch};
+use super::{
+    Conn, Drain,
+    client::{Client, Link},
+    http1, http2,
+    listener::{Listening, Place, Speaks},
+    tls,
+    transport::Transport,
+};
+use http::HeaderValue;
+use pingora_core::{apps::HttpServerApp, server::ShutdownWatch};
+use socket2::TcpKeepalive;
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    time::timeout,
+};
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 4096;
 
-/// Requests a connection may carry, after the first.
-const REUSES: u32 = 999;
-
 /// How long to wait when the process has no file descriptor left: `accept` would fail at once.
 const OUT_OF_DESCRIPTORS: Duration = Duration::from_millis(100);
+
+/// A client that is gone without a word is found out after two minutes.
+const KEEPALIVE_AFTER: Duration = Duration::from_secs(60);
+const KEEPALIVE_EVERY: Duration = Duration::from_secs(15);
+const KEEPALIVE_TIMES: u32 = 4;
+
+/// What a client hears for which there is no room, not even for a conversation.
+const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
+    content-length: 0\r\nretry-after: 1\r\nconnection: close\r\n\r\n";
 
 /// A socket that listens.
 #[derive(Debug)]
@@ -52,25 +70,41 @@ impl Bound {
     }
 }
 
+/// What serves the connections of a listener.
+#[derive(Debug)]
+pub(crate) struct Service<A> {
+    pub(crate) listening: Arc<Listening>,
+    pub(crate) app: Arc<A>,
+    pub(crate) drain: Arc<Drain>,
+    pub(crate) shutdown: ShutdownWatch,
+}
+
+impl<A> Clone for Service<A> {
+    fn clone(&self) -> Self {
+        Self {
+            listening: Arc::clone(&self.listening),
+            app: Arc::clone(&self.app),
+            drain: Arc::clone(&self.drain),
+            shutdown: self.shutdown.clone(),
+        }
+    }
+}
+
 /// Accepts clients until `shutdown` turns true, then takes those that already wait and closes the
 /// socket.
-pub(crate) async fn serve<A>(
-    bound: Bound,
-    app: Arc<A>,
-    drain: Arc<Drain>,
-    mut shutdown: ShutdownWatch,
-) -> io::Result<()>
+pub(crate) async fn serve<A>(bound: Bound, service: Service<A>) -> io::Result<()>
 where
     A: HttpServerApp + Send + Sync + 'static,
 {
     let listener = TcpListener::from_std(bound.socket)?;
+    let mut shutdown = service.shutdown.clone();
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             _ = shutdown.changed() => break,
         };
         match accepted {
-            Ok((tcp, peer)) => start(tcp, peer, &app, &drain, &shutdown),
+            Ok((tcp, peer)) => service.start(tcp, peer),
             Err(error) => {
                 tracing::warn!(listener = %bound.name, %error, "cannot accept a connection");
                 tokio::time::sleep(OUT_OF_DESCRIPTORS).await;
@@ -83,7 +117,7 @@ where
         match listener.accept() {
             Ok((tcp, peer)) => {
                 tcp.set_nonblocking(true)?;
-                start(TcpStream::from_std(tcp)?, peer, &app, &drain, &shutdown);
+                service.start(TcpStream::from_std(tcp)?, peer);
             }
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(_) => return Ok(()),
@@ -91,39 +125,69 @@ where
     }
 }
 
-fn start<A>(
-    tcp: TcpStream,
-    peer: SocketAddr,
-    app: &Arc<A>,
-    drain: &Arc<Drain>,
-    shutdown: &ShutdownWatch,
-) where
-    A: HttpServerApp + Send + Sync + 'static,
-{
-    // Small responses are complete writes: waiting to fill a segment only delays them.
-    let _ = tcp.set_nodelay(true);
-    let conn = Conn::new(tcp, peer, drain.watch(HEAD_TIME));
-    tokio::spawn(converse(conn, Arc::clone(app), shutdown.clone()));
-}
-
-/// Serves the requests of one connection.
-async fn converse<A>(conn: Conn, app: Arc<A>, shutdown: ShutdownWatch)
+impl<A> Service<A>
 where
     A: HttpServerApp + Send + Sync + 'static,
 {
-    let mut session = ServerSession::new_http1(Box::new(conn));
-    session.set_keepalive_reuses_remaining(Some(REUSES));
-    session.set_pipelining_enabled(true);
-    loop {
-        // No time limit of pingora's own between requests: the connection's watch has them all.
-        session.set_keepalive(Some(0));
-        let Some(reused) = app.process_new_http(session, &shutdown).await else { return };
-        let (stream, settings) = reused.consume();
-        let Ok(mut conn) = stream.into_any().downcast::<Conn>() else { return };
-        conn.next_request();
-        session = ServerSession::new_http1(conn);
-        if let Some(settings) = settings {
-            settings.apply_to_session(&mut session);
+    fn start(&self, tcp: TcpStream, peer: SocketAddr) {
+        // Small responses are complete writes: waiting to fill a segment only delays them.
+        let _ = tcp.set_nodelay(true);
+        let keepalive = TcpKeepalive::new()
+            .with_time(KEEPALIVE_AFTER)
+            .with_interval(KEEPALIVE_EVERY)
+            .with_retries(KEEPALIVE_TIMES);
+        let _ = socket2::SockRef::from(&tcp).set_tcp_keepalive(&keepalive);
+        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+        let Some(place) = self.listening.enter(peer.ip()) else {
+            if matches!(self.listening.settings().speaks, Speaks::Http1) {
+                let _ = tcp.try_write(FULL);
+            }
+            self.drain.refuse_connection();
+            return;
+        };
+        tokio::spawn(self.clone().converse(tcp, peer, place));
+    }
+
+    /// One connection, from its first byte.
+    async fn converse(self, tcp: TcpStream, peer: SocketAddr, place: Place) {
+        let settings = self.listening.settings();
+        let head = settings.timeouts.head;
+        let watch = self.drain.watch(head);
+        let mut client = Client {
+            peer: peer.ip(),
+            peer_value: HeaderValue::try_from(peer.ip().to_string())
+                .unwrap_or(HeaderValue::from_static("unknown")),
+            tls: false,
+            certificate: None,
+            excess: place.excess,
+            listening: Arc::clone(&self.listening),
+            _counted: self.drain.connect(),
+            _place: place,
+        };
+        let (io, framed) = match &settings.speaks {
+            Speaks::Http1 => (Transport::Plain(tcp), false),
+            Speaks::H2c => (Transport::Plain(tcp), true),
+            Speaks::Tls(acceptor) => {
+                // Whoever does not finish the handshake in time, or speaks no TLS, is gone.
+                let Ok(Ok(stream)) = timeout(head, acceptor.accept(tcp)).await else {
+                    self.drain.refuse_handshake();
+                    return;
+                };
+                let (_, session) = stream.get_ref();
+                let framed = session.alpn_protocol() == Some(b"h2");
+                client.tls = true;
+                client.certificate =
+                    session.peer_certificates().and_then(<[_]>::first).and_then(tls::client_cert);
+                (Transport::tls(stream), framed)
+            }
+        };
+        drop(settings);
+        let conn = Conn::new(io, Link { client: Arc::new(client), watch }, framed);
+        let Self { app, drain, shutdown, .. } = self;
+        if framed {
+            http2::converse(conn, app, drain, shutdown).await;
+        } else {
+            http1::converse(conn, app, shutdown).await;
         }
     }
 }

@@ -1,44 +1,37 @@
-//! One client connection: a TCP stream under deadlines, with a small write buffer.
+//! One client connection: a stream under deadlines, with a small write buffer.
 //!
 //! pingora reads and writes through this. What it adds to the socket: the deadlines of
-//! [`Watch`], the limits of [`HeadCounter`], and one system call for a response's head and small
-//! body. It keeps no read buffer: pingora's parser brings its own.
+//! [`Watch`], for HTTP/1.1 the limits of [`HeadCounter`], and one system call for a response's head
+//! and small body. It keeps no read buffer: pingora's parser brings its own. The deadlines of
+//! HTTP/2 are those of its streams; here it has the one for a client that takes nothing.
 
 use crate::metrics::Rejection;
 
 use super::{
+    client::Link,
     head::{BadHead, HeadCounter},
+    patience::Patience,
+    transport::Transport,
     watch::{Phase, Watch},
 };
 use async_trait::async_trait;
-use http::HeaderValue;
 use pingora_core::protocols::{
     GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl,
     TimingDigest, UniqueID, UniqueIDType, raw_connect::ProxyDigest,
 };
 use std::{
     io::{self, ErrorKind, IoSlice},
-    net::{IpAddr, SocketAddr},
     os::fd::AsRawFd,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
+use tidegate_config::plan::ClientTimeouts;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
-    net::TcpStream,
     runtime::Handle,
 };
-
-/// For a request's head, in total.
-pub(crate) const HEAD_TIME: Duration = Duration::from_secs(10);
-
-/// Between two requests.
-pub(crate) const IDLE_TIME: Duration = Duration::from_secs(75);
-
-/// For a client to take some bytes of its response.
-const WRITE_TIME: Duration = Duration::from_secs(60);
 
 /// For a client that may still be sending to read its answer: closing a socket with unread input resets the
 /// connection, and the reset can overtake the answer.
@@ -54,11 +47,13 @@ const WRITE_BUFFER: usize = 4096;
 #[derive(Debug)]
 pub(crate) struct Conn {
     /// There until it is dropped.
-    tcp: Option<TcpStream>,
-    peer: SocketAddr,
-    peer_value: HeaderValue,
-    watch: Arc<Watch>,
+    io: Option<Transport>,
+    link: Link,
+    timeouts: ClientTimeouts,
+    /// HTTP/2: frames that others look at.
+    framed: bool,
     head: HeadCounter,
+    patience: Patience,
     /// Bytes given to the parser since the request began.
     given: u64,
     /// The request began with the first of them, and not with bytes read before.
@@ -69,68 +64,107 @@ pub(crate) struct Conn {
 }
 
 impl Conn {
-    pub(crate) fn new(tcp: TcpStream, peer: SocketAddr, watch: Arc<Watch>) -> Self {
-        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-        let text = peer.ip().to_string();
-        let peer_value =
-            HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("unknown"));
-        let head = HeadCounter::default();
-        let (given, aligned, out, sent) = (0, true, Vec::new(), 0);
-        let tcp = Some(tcp);
-        Self { tcp, peer, peer_value, watch, head, given, aligned, out, sent }
+    pub(super) fn new(io: Transport, link: Link, framed: bool) -> Self {
+        Self {
+            io: Some(io),
+            timeouts: link.client.listening.settings().timeouts,
+            link,
+            framed,
+            head: HeadCounter::default(),
+            patience: Patience::default(),
+            given: 0,
+            aligned: true,
+            out: Vec::new(),
+            sent: 0,
+        }
     }
 
-    /// The address of whoever is connected, an IPv4 address mapped into IPv6 as IPv4.
-    pub(crate) fn peer(&self) -> IpAddr {
-        self.peer.ip()
+    pub(crate) fn link(&self) -> &Link {
+        &self.link
     }
 
-    /// [`Conn::peer`] as a header value.
-    pub(crate) fn peer_value(&self) -> &HeaderValue {
-        &self.peer_value
-    }
-
-    pub(crate) fn watch(&self) -> &Watch {
-        &self.watch
+    fn watch(&self) -> &Watch {
+        &self.link.watch
     }
 
     /// Gets ready for the next request.
-    pub(crate) fn next_request(&mut self) {
+    pub(super) fn next_request(&mut self) {
         // A client may pipeline: the parser then holds the beginning of the next request.
-        self.aligned = self.aligned && self.watch.request_length() == Some(self.given);
+        self.aligned = self.aligned && self.watch().request_length() == Some(self.given);
         self.given = 0;
         self.head = if self.aligned { HeadCounter::default() } else { HeadCounter::midway() };
-        self.watch.enter(Phase::Idle, Some(IDLE_TIME));
+        self.patience = Patience::default();
+        self.watch().enter(Phase::Idle, Some(self.timeouts.idle));
+    }
+
+    /// Ready when the next request begins to arrive, or when none will: what serves a request takes
+    /// far more memory than what waits for it.
+    pub(super) fn poll_request(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        // Where the parser may hold the beginning already, it has to look.
+        let Some(io) = self.io.as_mut().filter(|_| self.aligned) else { return Poll::Ready(()) };
+        if io.poll_readable(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        if self.out.is_empty() {
+            self.out = Vec::new();
+        }
+        self.nothing_to_read(cx).map(|_| ())
     }
 
     /// What a read that found nothing means.
     fn nothing_to_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.watch.register(cx.waker());
-        match self.watch.phase() {
+        if self.framed {
+            return Poll::Pending;
+        }
+        self.link.watch.register(cx.waker());
+        match self.watch().phase() {
             // The end of the stream, as if the client had closed.
-            Phase::Idle if self.watch.unwanted() || self.watch.overdue() => Poll::Ready(Ok(())),
-            Phase::Head if self.watch.overdue() => {
-                Poll::Ready(Err(self.refuse(Rejection::HeadTimeout, TIMEOUT)))
+            Phase::Idle if self.watch().unwanted() || self.watch().overdue() => Poll::Ready(Ok(())),
+            Phase::Head if self.watch().overdue() => {
+                Poll::Ready(Err(self.refuse(cx, Rejection::HeadTimeout, TIMEOUT)))
             }
-            Phase::Exchange if self.watch.overdue() => {
-                Poll::Ready(Err(io::Error::new(ErrorKind::TimedOut, "the request took too long")))
+            Phase::Exchange => {
+                self.await_body();
+                if self.watch().overdue() {
+                    let why = "the request took too long";
+                    return Poll::Ready(Err(io::Error::new(ErrorKind::TimedOut, why)));
+                }
+                Poll::Pending
             }
             _ => Poll::Pending,
         }
     }
 
+    /// The client has the time that its patience allows to go on with its request.
+    fn await_body(&mut self) {
+        if self.request_complete() {
+            return;
+        }
+        let ClientTimeouts { body, min_body_rate, .. } = self.timeouts;
+        let now = self.watch().now();
+        if let Some(left) = self.patience.wait(now, self.given, body, min_body_rate) {
+            self.watch().await_body(Some(left));
+        }
+    }
+
     /// Looks at the bytes of a head on their way to the parser.
-    fn inspect(&mut self, bytes: &[u8]) -> io::Result<()> {
+    fn inspect(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> io::Result<()> {
+        if self.framed {
+            return Ok(());
+        }
         self.given = self.given.saturating_add(bytes.len() as u64);
-        if self.watch.phase() == Phase::Exchange {
+        if self.watch().phase() == Phase::Exchange {
+            if self.patience.came(self.watch().now()) {
+                self.watch().await_body(None);
+            }
             return Ok(());
         }
         if bytes.is_empty() {
             let cut_off = self.head.started() && !self.head.done();
-            return if cut_off { Err(self.refuse(Rejection::BadRequest, BAD)) } else { Ok(()) };
+            return if cut_off { Err(self.refuse(cx, Rejection::BadRequest, BAD)) } else { Ok(()) };
         }
-        if self.watch.phase() == Phase::Idle {
-            self.watch.enter(Phase::Head, Some(HEAD_TIME));
+        if self.watch().phase() == Phase::Idle {
+            self.watch().enter(Phase::Head, Some(self.timeouts.head));
         }
         self.head.count(bytes).map_err(|bad| {
             let (rejection, response) = match bad {
@@ -138,25 +172,32 @@ impl Conn {
                 BadHead::LargeFields => (Rejection::FieldsTooLarge, FIELDS_TOO_LARGE),
                 BadHead::RequestLine => (Rejection::BadRequest, BAD),
             };
-            self.refuse(rejection, response)
+            self.refuse(cx, rejection, response)
         })
     }
 
     /// Answers before the parser would, as far as the socket takes it at once: nobody waits for a
     /// client that misbehaves.
-    fn refuse(&mut self, rejection: Rejection, response: &'static [u8]) -> io::Error {
-        self.watch.reject(rejection);
-        self.watch.refuse();
-        if let Some(tcp) = &self.tcp {
-            let _ = tcp.try_write(response);
+    fn refuse(
+        &mut self,
+        cx: &mut Context<'_>,
+        rejection: Rejection,
+        response: &'static [u8],
+    ) -> io::Error {
+        self.watch().reject(rejection);
+        self.watch().refuse();
+        if let Some(io) = &mut self.io {
+            let _ = Pin::new(&mut *io).poll_write(cx, response);
+            let _ = Pin::new(io).poll_flush(cx);
         }
         io::Error::new(ErrorKind::InvalidData, "refused by the limits of a request's head")
     }
 
     /// Whether the client may be sending something that nobody has read.
     fn has_unread(&self) -> bool {
-        match self.watch.phase() {
-            _ if self.watch.refused() => true,
+        match self.watch().phase() {
+            _ if self.framed => false,
+            _ if self.watch().refused() => true,
             Phase::Idle => false,
             Phase::Head => self.head.started(),
             Phase::Exchange => !self.request_complete(),
@@ -165,19 +206,20 @@ impl Conn {
 
     /// All bytes of the request, as its head counts them, were given to the parser.
     fn request_complete(&self) -> bool {
-        self.watch.request_length().is_some_and(|length| self.aligned && self.given >= length)
+        self.watch().request_length().is_some_and(|length| self.aligned && self.given >= length)
     }
 
     /// After its request a client sends nothing, or the next request. Such bytes stay in the socket:
     /// a byte taken out would be one that the parser holds, and nobody would look at the deadline
     /// or at the client's end any more.
     fn poll_beyond(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Some(tcp) = &self.tcp else { return Poll::Ready(Err(ErrorKind::NotConnected.into())) };
-        let mut byte = [0];
-        match tcp.poll_peek(cx, &mut ReadBuf::new(&mut byte)) {
-            Poll::Ready(Ok(0)) => Poll::Ready(Ok(())),
+        let Some(io) = &mut self.io else {
+            return Poll::Ready(Err(ErrorKind::NotConnected.into()));
+        };
+        match io.poll_peek(cx) {
+            Poll::Ready(Ok(false)) => Poll::Ready(Ok(())),
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-            Poll::Ready(Ok(_)) | Poll::Pending => self.nothing_to_read(cx),
+            Poll::Ready(Ok(true)) | Poll::Pending => self.nothing_to_read(cx),
         }
     }
 
@@ -204,25 +246,36 @@ impl Conn {
     /// One system call for what is held and `more`.
     fn poll_socket(&mut self, cx: &mut Context<'_>, more: &[u8]) -> Poll<io::Result<usize>> {
         let held = &self.out[self.sent..];
-        let Some(tcp) = &mut self.tcp else {
+        let Some(io) = &mut self.io else {
             return Poll::Ready(Err(ErrorKind::NotConnected.into()));
         };
-        let tcp = Pin::new(tcp);
+        let io = Pin::new(io);
         let polled = match (held, more) {
-            (one, []) | ([], one) => tcp.poll_write(cx, one),
-            (held, more) => tcp.poll_write_vectored(cx, &[IoSlice::new(held), IoSlice::new(more)]),
+            (one, []) | ([], one) => io.poll_write(cx, one),
+            (held, more) => io.poll_write_vectored(cx, &[IoSlice::new(held), IoSlice::new(more)]),
         };
-        match polled {
+        match self.progress(cx, polled) {
             Poll::Ready(Ok(0)) => Poll::Ready(Err(ErrorKind::WriteZero.into())),
+            polled => polled,
+        }
+    }
+
+    /// A client that takes nothing of its response is waited for, but not for ever.
+    fn progress<T>(
+        &self,
+        cx: &mut Context<'_>,
+        polled: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        match polled {
             Poll::Ready(done) => {
-                self.watch.write_progressed();
+                self.watch().write_progressed();
                 Poll::Ready(done)
             }
-            Poll::Pending if self.watch.write_stalled(WRITE_TIME) => Poll::Ready(Err(
+            Poll::Pending if self.watch().write_stalled(self.timeouts.body) => Poll::Ready(Err(
                 io::Error::new(ErrorKind::TimedOut, "the client does not take its response"),
             )),
             Poll::Pending => {
-                self.watch.register(cx.waker());
+                self.watch().register(cx.waker());
                 Poll::Pending
             }
         }
@@ -246,15 +299,15 @@ impl AsyncRead for Conn {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.watch.phase() == Phase::Exchange && self.request_complete() {
+        if !self.framed && self.watch().phase() == Phase::Exchange && self.request_complete() {
             return self.poll_beyond(cx);
         }
         let before = buf.filled().len();
-        let Some(tcp) = &mut self.tcp else {
+        let Some(io) = &mut self.io else {
             return Poll::Ready(Err(ErrorKind::NotConnected.into()));
         };
-        match Pin::new(tcp).poll_read(cx, buf) {
-            Poll::Ready(Ok(())) => Poll::Ready(self.inspect(&buf.filled()[before..])),
+        match Pin::new(io).poll_read(cx, buf) {
+            Poll::Ready(Ok(())) => Poll::Ready(self.inspect(cx, &buf.filled()[before..])),
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
             Poll::Pending => self.nothing_to_read(cx),
         }
@@ -275,13 +328,16 @@ impl AsyncWrite for Conn {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll_drain(cx, &[]).map_ok(|_| ())
+        ready!(self.poll_drain(cx, &[]))?;
+        let Some(io) = &mut self.io else { return Poll::Ready(Ok(())) };
+        let flushed = Pin::new(io).poll_flush(cx);
+        self.progress(cx, flushed)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_drain(cx, &[]))?;
-        match &mut self.tcp {
-            Some(tcp) => Pin::new(tcp).poll_shutdown(cx),
+        match &mut self.io {
+            Some(io) => Pin::new(io).poll_shutdown(cx),
             None => Poll::Ready(Ok(())),
         }
     }
@@ -290,9 +346,9 @@ impl AsyncWrite for Conn {
 #[async_trait]
 impl Shutdown for Conn {
     async fn shutdown(&mut self) {
-        if !self.watch.refused() && self.watch.phase() == Phase::Head {
+        if !self.framed && !self.watch().refused() && self.watch().phase() == Phase::Head {
             // The parser refused it, and has said so.
-            self.watch.reject(Rejection::BadRequest);
+            self.watch().reject(Rejection::BadRequest);
         }
         let _ = AsyncWriteExt::shutdown(self).await;
     }
@@ -304,19 +360,19 @@ impl Drop for Conn {
         if !self.has_unread() {
             return;
         }
-        if let (Some(tcp), Ok(runtime)) = (self.tcp.take(), Handle::try_current()) {
-            runtime.spawn(linger(tcp, Arc::clone(&self.watch)));
+        if let (Some(io), Ok(runtime)) = (self.io.take(), Handle::try_current()) {
+            runtime.spawn(linger(io, self.link.clone()));
         }
     }
 }
 
 /// Says that nothing more comes, and throws away what the client still sends, within limits. The
 /// watch keeps the process from ending before that.
-async fn linger(mut tcp: TcpStream, _watch: Arc<Watch>) {
+async fn linger(mut io: Transport, _link: Link) {
     let discard = async {
-        let _ = tcp.shutdown().await;
+        let _ = io.shutdown().await;
         let (mut scratch, mut left) = ([0; 4096], LINGER_BYTES);
-        while let Ok(read @ 1..) = tcp.read(&mut scratch).await {
+        while let Ok(read @ 1..) = io.read(&mut scratch).await {
             left = left.saturating_sub(read);
             if left == 0 {
                 return;
@@ -328,7 +384,7 @@ async fn linger(mut tcp: TcpStream, _watch: Arc<Watch>) {
 
 impl UniqueID for Conn {
     fn id(&self) -> UniqueIDType {
-        self.tcp.as_ref().map_or(-1, AsRawFd::as_raw_fd)
+        self.io.as_ref().map_or(-1, AsRawFd::as_raw_fd)
     }
 }
 

@@ -4,17 +4,29 @@
 //! pingora's proxy. That buys what pingora 0.9 cannot do: bind errors at start, port 0, a total
 //! deadline for a request's head, answers of 408, 414 and 431, no 64 KiB read buffer for every idle
 //! connection, and a drain that ends as soon as the last request does.
+//! HTTP/2 is pingora's (the `h2` crate's), TLS is rustls'; here they get limits and deadlines.
 
 mod accept;
 #[cfg_attr(not(test), allow(dead_code, reason = "the connection does not ask it yet"))]
 mod chunks;
+mod client;
 mod conn;
 #[cfg_attr(not(test), allow(dead_code, reason = "the connection does not ask it yet"))]
 pub(crate) mod head;
+mod http1;
+mod http2;
+mod listener;
+mod patience;
 #[cfg_attr(not(test), allow(dead_code, reason = "the connection does not ask it yet"))]
 mod scanner;
+mod stream;
+mod tls;
+mod transport;
 mod watch;
 
-pub(crate) use accept::{Bound, bind, serve};
+pub(crate) use accept::{Bound, Service, bind, serve};
+pub(crate) use client::Link;
 pub(crate) use conn::Conn;
-pub(crate) use watch::{Drain, Phase};
+pub(crate) use listener::{Listening, network};
+pub(crate) use stream::link;
+pub(crate) use watch::{Drain, Phase, StreamEnd};

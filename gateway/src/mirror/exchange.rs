@@ -85,7 +85,7 @@ impl Exchange<'_> {
         let Ok(head) = self.head(http2) else { return Outcome::Unsendable };
         let lease = match self.pool.lease_besides(self.point, self.draw, self.besides) {
             Ok(lease) => lease,
-            Err(Unavailable::NoEndpoint) => return Outcome::NoEndpoint,
+            Err(Unavailable::NoEndpoint | Unavailable::AllTried) => return Outcome::NoEndpoint,
             Err(Unavailable::Overloaded) => return Outcome::Overloaded,
         };
         exchanged.endpoint = Some(lease.address());

@@ -1,6 +1,6 @@
 //! From a request's head to its route and variant, or a refusal.
 
-use super::{Ctx, connection};
+use super::{Ctx, grpc, link};
 use crate::{
     edge::head as limits,
     metrics::Rejection,
@@ -32,16 +32,22 @@ const MAX_HOPS: usize = 32;
 /// Decides where the request goes.
 pub(crate) fn admit(session: &Session, ctx: &mut Ctx, mirrors: &Mirrors) -> Result<(), Refusal> {
     let head = session.req_header();
-    let peer = connection(session).map_or(ctx.client, super::Conn::peer);
+    let peer = link(session).map_or(ctx.client, |link| link.client.peer);
+    if link(session).is_some_and(|link| link.client.excess) {
+        return Err(refusal(503, Rejection::TooManyConnections, "too many connections"));
+    }
+    let most = ctx.serving().plan().runtime.max_requests;
+    if !ctx.in_flight.is_within(most) {
+        return Err(refusal(503, Rejection::Overload, "too many requests at once"));
+    }
     let trusted = &ctx.serving().plan().trusted_proxies;
     let client = client_address(peer, trusted, &head.headers);
     ctx.trusted = is_trusted(peer, &ctx.serving().plan().trusted_proxies);
     ctx.client = client;
 
     let raw = session.as_http1().map(|http1| http1.get_headers_raw_bytes());
-    if let Some(conn) = connection(session) {
-        let length = raw.as_ref().and_then(|raw| request_length(&head.headers, raw.len()));
-        conn.watch().set_request_length(length);
+    if let (Some(link), Some(raw)) = (link(session), &raw) {
+        link.watch.set_request_length(request_length(&head.headers, raw.len()));
     }
     check_head(head, raw.as_deref())?;
     let request = view(head, client);
@@ -54,7 +60,27 @@ pub(crate) fn admit(session: &Session, ctx: &mut Ctx, mirrors: &Mirrors) -> Resu
         return Err(refusal(404, Rejection::NoRoute, "no route matches"));
     };
     let route = &plan.routes[id.0 as usize];
+    if !route.access.admits(client) {
+        return Err(refusal(403, Rejection::Forbidden, "this address may not use the route"));
+    }
     check_length(&head.headers, route.max_body)?;
+    if let Some(rates) = &snapshot.state.route(id).rates
+        && let Err(wait) = rates.admit(head, client)
+    {
+        ctx.retry_after = Some(wait);
+        return Err(refusal(429, Rejection::RateLimited, "too many requests"));
+    }
+    if let Some(retries) = &snapshot.state.route(id).retries {
+        retries.deposit();
+    }
+    ctx.grpc = grpc::is_call(head);
+    ctx.may_rest = ctx.grpc || session.is_upgrade_req();
+    if ctx.grpc {
+        ctx.caller_waits = grpc::deadline(head);
+        if let Some(link) = link(session) {
+            link.watch.let_rest();
+        }
+    }
 
     let decision = match lacks_id(route, &request) {
         // The new id decides already, so that a client's first request is served like its next.
@@ -208,7 +234,8 @@ fn strip_dot(bytes: &[u8]) -> Option<&[u8]> {
 /// what is no authority.
 fn check_host(head: &RequestHeader, host: &str) -> Result<(), Refusal> {
     const BAD: Refusal = refusal(400, Rejection::BadRequest, "the host is missing or malformed");
-    let given = head.headers.contains_key(header::HOST);
+    // HTTP/2 has it in `:authority`.
+    let given = head.headers.contains_key(header::HOST) || head.uri.authority().is_some();
     if !given && head.version != Version::HTTP_10 {
         return Err(BAD);
     }

@@ -1,19 +1,23 @@
 //! What a request carries from its head to its log line.
 
-use super::{connection, trial};
+use super::{grpc, link, retry::Next, trial};
 use crate::{
     access_log,
     metrics::{Code, Outcome},
     mirror::{Launch, Mirrors, Shadow},
     rollout::Ended,
     serving::{Serving, ServingRoute, ServingVariant},
-    upstream::Lease,
+    upstream::{Lease, Verdict},
 };
 use pingora_error::{Error, ErrorSource};
 use pingora_proxy::Session;
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
-    sync::Arc,
+    num::NonZeroU32,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
     time::{Duration, Instant},
 };
 use tidegate_config::{Snapshot, plan};
@@ -23,6 +27,8 @@ use tidegate_policies::{Decision, RouteId, VariantId};
 #[derive(Debug)]
 pub(crate) struct Ctx {
     pub(crate) snapshot: Arc<Snapshot<Serving>>,
+    /// Its place among all requests of the process.
+    pub(crate) in_flight: InFlight,
     pub(crate) started: Instant,
     /// A random number: for the split without a key, for samples, for the choice of an endpoint.
     pub(crate) draw: u64,
@@ -38,6 +44,14 @@ pub(crate) struct Ctx {
     pub(crate) attempts: u32,
     /// The variant that serves was tried again after a kept connection had turned out closed.
     pub(crate) retried_stale: bool,
+    /// Something of the request may have reached an upstream.
+    pub(crate) dispatched: bool,
+    /// Endpoints of the variant that serves where it failed.
+    pub(crate) tried: Vec<SocketAddr>,
+    /// Attempts because others had failed.
+    pub(crate) retries: u32,
+    /// The next attempt is decided.
+    pub(crate) next: Option<Next>,
     pub(crate) last_endpoint: Option<SocketAddr>,
     pub(crate) last_outcome: Option<Outcome>,
     /// What its route's rollout counted.
@@ -47,10 +61,51 @@ pub(crate) struct Ctx {
     /// A new `x-request-id` for a request without a sane one.
     pub(crate) request_id: Option<u128>,
     pub(crate) body_in: u64,
+    /// It is a gRPC call.
+    pub(crate) grpc: bool,
+    /// How a gRPC call ended, as the upstream says.
+    pub(crate) grpc_status: Option<u8>,
+    /// How long its caller waits, if it says so.
+    pub(crate) caller_waits: Option<Duration>,
+    /// Its two ends may be silent for as long as they like: a gRPC call, or an upgrade.
+    pub(crate) may_rest: bool,
+    /// What a gRPC call hears is an HTTP 200; this is what happened.
+    pub(crate) own_status: Option<u16>,
+    /// When a client that is refused may come again.
+    pub(crate) retry_after: Option<Duration>,
+    /// It is a live stream of the variant that serves.
+    streaming: bool,
     /// What the route's mirrors need of it.
     pub(crate) shadow: Option<Box<Shadow>>,
     /// Until the response's head came.
     pub(crate) upstream_time: Option<Duration>,
+}
+
+/// Requests of the process that are under way.
+static IN_FLIGHT: AtomicU32 = AtomicU32::new(0);
+
+/// A place among the requests under way; given back when dropped.
+#[derive(Debug)]
+pub(crate) struct InFlight {
+    /// How many there were before.
+    before: u32,
+}
+
+impl InFlight {
+    fn enter() -> Self {
+        Self { before: IN_FLIGHT.fetch_add(1, Ordering::Relaxed) }
+    }
+
+    /// Whether it is one of the `most` that there may be.
+    pub(super) fn is_within(&self, most: NonZeroU32) -> bool {
+        self.before < most.get()
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        IN_FLIGHT.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// Where the request goes.
@@ -77,6 +132,7 @@ impl Ctx {
     pub(crate) fn new(snapshot: Arc<Snapshot<Serving>>) -> Self {
         Self {
             snapshot,
+            in_flight: InFlight::enter(),
             started: Instant::now(),
             draw: rand::random(),
             client: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
@@ -86,12 +142,23 @@ impl Ctx {
             attempt: None,
             attempts: 0,
             retried_stale: false,
+            dispatched: false,
+            tried: Vec::new(),
+            retries: 0,
+            next: None,
             last_endpoint: None,
             last_outcome: None,
             first: None,
             issued: None,
             request_id: None,
             body_in: 0,
+            grpc: false,
+            grpc_status: None,
+            caller_waits: None,
+            may_rest: false,
+            own_status: None,
+            retry_after: None,
+            streaming: false,
             shadow: None,
             upstream_time: None,
         }
@@ -138,6 +205,7 @@ impl Ctx {
             chosen.serving = fallback;
         }
         self.retried_stale = false;
+        self.tried.clear();
         self.enter_variant();
         if let Some(shadow) = &mut self.shadow {
             shadow.fell_back();
@@ -148,6 +216,7 @@ impl Ctx {
     /// The request is about to be sent (again: its body too, from the start).
     pub(crate) fn start_attempt(&mut self) {
         self.body_in = 0;
+        self.dispatched = true;
         if let Some(attempt) = &mut self.attempt {
             attempt.dispatched = Instant::now();
             attempt.sent = false;
@@ -172,9 +241,34 @@ impl Ctx {
 
     /// Ends the attempt under way and charges it to its variant.
     pub(crate) fn end_attempt(&mut self, outcome: Outcome) {
-        if self.attempt.take().is_some() {
+        if let Some(mut attempt) = self.attempt.take() {
+            let verdict = outcome.verdict();
+            attempt.lease.report(verdict);
+            if verdict == Verdict::Failure {
+                self.tried.push(attempt.lease.address());
+            }
             self.charge(outcome);
         }
+    }
+
+    /// From its response's head on it is a live stream.
+    pub(crate) fn begin_stream(&mut self, session: &Session) {
+        let Some((_, variant)) = self.variant().filter(|_| !self.streaming) else { return };
+        variant.metrics.streams.inc();
+        if let Some(link) = link(session) {
+            link.watch.stream_until(Some(variant.stream_end()));
+        }
+        self.streaming = true;
+    }
+
+    /// What is left of the request's time; `None`: it is unlimited.
+    pub(crate) fn time_left(&self) -> Option<Duration> {
+        let route = self.route().and_then(|(route, _)| route.timeout);
+        let limit = match (route, self.caller_waits) {
+            (Some(route), Some(caller)) => route.min(caller),
+            (one, other) => one.or(other)?,
+        };
+        Some(limit.saturating_sub(self.started.elapsed()))
     }
 
     /// Charges an attempt to the variant that serves.
@@ -203,41 +297,45 @@ impl Ctx {
 impl Drop for Ctx {
     fn drop(&mut self) {
         self.leave_variant();
+        if let Some((_, variant)) = self.variant().filter(|_| self.streaming) {
+            variant.metrics.streams.dec();
+        }
     }
 }
 
 /// Gives the exchange the route's time.
 pub(crate) fn set_deadline(session: &Session, ctx: &Ctx) {
-    if let (Some(conn), Some((route, _))) = (connection(session), ctx.route()) {
-        conn.watch().expire_in(route.timeout);
+    if let Some(link) = link(session) {
+        link.watch.expire_in(ctx.time_left());
     }
 }
 
 /// The request is sent to its end: gives the upstream its time for the response's head, within the
 /// route's time.
 pub(crate) fn set_response_deadline(session: &Session, ctx: &mut Ctx) {
-    let left = time_left(ctx);
+    let left = ctx.time_left();
+    let per_try = ctx.route().and_then(|(route, _)| route.retry.as_ref()?.per_try_timeout);
     let Some(attempt) = &mut ctx.attempt else { return };
     attempt.sent = true;
+    if let Some(link) = link(session) {
+        // Nothing more is expected of the client.
+        link.watch.let_rest();
+    }
     if attempt.responded {
         return;
     }
     let response = attempt.lease.response_time();
-    if let Some(conn) = connection(session) {
-        conn.watch().expire_in(Some(left.map_or(response, |left| left.min(response))));
+    let response = per_try.map_or(response, |per_try| per_try.min(response));
+    if let Some(link) = link(session) {
+        link.watch.expire_in(Some(left.map_or(response, |left| left.min(response))));
     }
 }
 
 /// The response's head is there: what is left is the route's time.
 pub(crate) fn set_rest_deadline(session: &Session, ctx: &Ctx) {
-    if let Some(conn) = connection(session) {
-        conn.watch().expire_in(time_left(ctx));
+    if let Some(link) = link(session) {
+        link.watch.expire_in(ctx.time_left());
     }
-}
-
-fn time_left(ctx: &Ctx) -> Option<Duration> {
-    let (route, _) = ctx.route()?;
-    Some(route.timeout?.saturating_sub(ctx.started.elapsed()))
 }
 
 /// Counts the request and logs it.
@@ -247,12 +345,21 @@ pub(crate) fn finish(session: &mut Session, error: Option<&Error>, ctx: &mut Ctx
     if let Some(attempt) = &ctx.attempt {
         let outcome = match status {
             _ if gone && !attempt.responded => Outcome::ClientAborted,
+            Some(200) if ctx.grpc && gone => Outcome::ClientAborted,
+            // A call without a status has failed, whatever its HTTP status is.
+            Some(200) if ctx.grpc && ctx.grpc_status.is_none_or(grpc::is_failure) => {
+                Outcome::ServerError
+            }
             Some(status) if status < 500 => Outcome::Success,
             _ => Outcome::ServerError,
         };
         ctx.end_attempt(outcome);
     }
+    let status = ctx.own_status.or(status);
     if let Some((_, variant)) = ctx.variant() {
+        if ctx.grpc && !gone {
+            variant.metrics.grpc(ctx.grpc_status.unwrap_or(grpc::UNKNOWN));
+        }
         let code = status.map_or(Code::Aborted, |status| Code::Class((status / 100) as u8));
         // How long a stream lived says nothing about latency.
         let timed = Some(ctx.started.elapsed()).filter(|_| !session.was_upgraded());

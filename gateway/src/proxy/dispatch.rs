@@ -1,13 +1,28 @@
 //! A place in the pool of the request's variant, or of its fallback.
 
-use super::{Ctx, context::Attempt};
-use crate::{metrics::Outcome, upstream::Unavailable};
+use super::{
+    Ctx,
+    context::Attempt,
+    retry::{self, Failure},
+};
+use crate::{
+    metrics::Outcome,
+    upstream::{Lease, Unavailable},
+};
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_error::{Error, ErrorType, Result};
-use std::sync::Arc;
+use pingora_proxy::Session;
+use std::{sync::Arc, time::Duration};
+
+/// A timer of nothing would fire before anything was tried.
+const SHORTEST: Duration = Duration::from_millis(10);
 
 /// Finds the next attempt's endpoint; runs again for every attempt.
-pub(super) fn dispatch(ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
+pub(super) async fn dispatch(ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
+    if let Some(next) = ctx.next.take() {
+        tokio::time::sleep(next.pause).await;
+        return Ok(attempt(ctx, next.lease));
+    }
     loop {
         let Some((variant, _)) = ctx.variant() else {
             return Err(Error::explain(ErrorType::InternalError, "no variant was chosen"));
@@ -15,18 +30,10 @@ pub(super) fn dispatch(ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
         let pool = Arc::clone(&ctx.serving().pools[variant.upstream]);
         let point = ctx.chosen.as_ref().map(|chosen| chosen.decision.point).unwrap_or_default();
         match pool.lease(point, ctx.draw.rotate_left(ctx.attempts)) {
-            Ok(lease) => {
-                let peer = lease.peer();
-                ctx.attempts += 1;
-                ctx.last_endpoint = Some(lease.address());
-                // Until it is really dispatched.
-                let dispatched = ctx.started;
-                ctx.attempt = Some(Attempt { lease, dispatched, sent: false, responded: false });
-                return Ok(peer);
-            }
+            Ok(lease) => return Ok(attempt(ctx, lease)),
             Err(why) => {
                 ctx.charge(match why {
-                    Unavailable::NoEndpoint => Outcome::NoEndpoint,
+                    Unavailable::NoEndpoint | Unavailable::AllTried => Outcome::NoEndpoint,
                     Unavailable::Overloaded => Outcome::Overloaded,
                 });
                 if !ctx.fall_back() {
@@ -38,10 +45,35 @@ pub(super) fn dispatch(ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
     }
 }
 
-/// Nothing was sent, so the fallback can take the request whatever its method is.
-pub(super) fn cannot_connect(ctx: &mut Ctx, mut error: Box<Error>) -> Box<Error> {
+/// An attempt at the endpoint of `lease`, and its time limits.
+fn attempt(ctx: &mut Ctx, lease: Lease) -> Box<HttpPeer> {
+    let mut peer = lease.peer();
+    if ctx.may_rest {
+        // The watch limits the wait for the response's head, and keep-alives find out whether the
+        // other side is still there.
+        peer.options.read_timeout = None;
+    } else if let (Some(left), Some(write)) = (ctx.time_left(), peer.options.write_timeout) {
+        // While an upstream takes nothing of a body, nobody looks at the request's deadline.
+        peer.options.write_timeout = Some(write.min(left.max(SHORTEST)));
+    }
+    ctx.attempts += 1;
+    ctx.last_endpoint = Some(lease.address());
+    // Until it is really dispatched.
+    let dispatched = ctx.started;
+    ctx.attempt = Some(Attempt { lease, dispatched, sent: false, responded: false });
+    peer
+}
+
+/// Another endpoint of the variant, as the route's retries allow it; else its fallback, which can
+/// take the request whatever its method is if nothing of it was sent yet.
+pub(super) fn cannot_connect(
+    session: &Session,
+    ctx: &mut Ctx,
+    mut error: Box<Error>,
+) -> Box<Error> {
     ctx.end_attempt(Outcome::ConnectFailure);
-    let fell_back = ctx.fall_back();
-    error.set_retry(fell_back);
+    let unsent = !ctx.dispatched || session.req_header().method.is_idempotent();
+    let again = retry::again(session, ctx, Failure::Connect) || (unsent && ctx.fall_back());
+    error.set_retry(again);
     error
 }

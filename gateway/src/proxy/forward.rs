@@ -3,8 +3,8 @@
 //! pingora has already taken the hop-by-hop fields away. What a client says of itself in forwarding
 //! headers is believed only from `trusted_proxies`; everybody else's is replaced.
 
-use super::{Ctx, admit::id_text, connection};
-use http::{HeaderName, HeaderValue, header};
+use super::{Ctx, admit::id_text, link};
+use http::{HeaderName, HeaderValue, Version, header};
 use pingora_error::{ErrorType, OrErr, Result};
 use pingora_http::RequestHeader;
 use pingora_proxy::Session;
@@ -15,10 +15,13 @@ const FORWARDED_FOR: &str = "x-forwarded-for";
 const FORWARDED_HOST: &str = "x-forwarded-host";
 const REQUEST_ID: &str = "x-request-id";
 const FORWARDED_PROTO: &str = "x-forwarded-proto";
+const CLIENT_CERT: &str = "client-cert";
+const CLIENT_CERT_CHAIN: &str = "client-cert-chain";
 /// Header names that only this gateway uses.
 pub(super) const INTERNAL_PREFIX: &str = "x-tidegate-";
 
 const HTTP: HeaderValue = HeaderValue::from_static("http");
+const HTTPS: HeaderValue = HeaderValue::from_static("https");
 
 /// Longer ids are replaced: they are stored by everybody who handles the request.
 const MAX_REQUEST_ID: usize = 128;
@@ -31,6 +34,12 @@ pub(super) fn prepare(
 ) -> Result<()> {
     if !ctx.trusted {
         strip_claims(upstream);
+    }
+    set_certificate(session, upstream)?;
+    set_host(upstream)?;
+    if upstream.version == Version::HTTP_2 && takes_trailers(session.req_header()) {
+        // pingora takes it away with the fields of a connection; gRPC servers ask for it.
+        upstream.insert_header(header::TE, "trailers")?;
     }
     set_forwarded(session, upstream)?;
     set_request_id(upstream, ctx)?;
@@ -57,18 +66,46 @@ fn strip_claims(upstream: &mut RequestHeader) {
     }
 }
 
+/// HTTP/2 has the host in `:authority`; what follows looks for it in `Host`, from which pingora
+/// makes an `:authority` again.
+fn set_host(upstream: &mut RequestHeader) -> Result<()> {
+    match upstream.uri.authority().map(|authority| authority.as_str().to_owned()) {
+        Some(host) if !upstream.headers.contains_key(header::HOST) => {
+            upstream.insert_header(header::HOST, host)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What a client showed in its TLS handshake (RFC 9440). Nobody else can say that.
+fn set_certificate(session: &Session, upstream: &mut RequestHeader) -> Result<()> {
+    for name in [CLIENT_CERT, CLIENT_CERT_CHAIN] {
+        if upstream.headers.contains_key(name) {
+            upstream.remove_header(name);
+        }
+    }
+    match link(session).and_then(|link| link.client.certificate.clone()) {
+        Some(certificate) => upstream.insert_header(CLIENT_CERT, certificate),
+        None => Ok(()),
+    }
+}
+
+fn takes_trailers(head: &RequestHeader) -> bool {
+    head.headers.get(header::TE).is_some_and(|te| te.as_bytes().eq_ignore_ascii_case(b"trailers"))
+}
+
 fn set_forwarded(session: &Session, upstream: &mut RequestHeader) -> Result<()> {
-    let Some(conn) = connection(session) else { return Ok(()) };
+    let Some(client) = link(session).map(|link| &*link.client) else { return Ok(()) };
     if upstream.headers.contains_key(FORWARDED_FOR) {
         let hops = upstream.headers.get_all(FORWARDED_FOR).iter();
         let hops: Vec<_> = hops.filter_map(|hop| hop.to_str().ok()).collect();
-        let chain = format!("{}, {}", hops.join(", "), conn.peer());
+        let chain = format!("{}, {}", hops.join(", "), client.peer);
         upstream.insert_header(FORWARDED_FOR, chain)?;
     } else {
-        upstream.insert_header(FORWARDED_FOR, conn.peer_value().clone())?;
+        upstream.insert_header(FORWARDED_FOR, client.peer_value.clone())?;
     }
     if !upstream.headers.contains_key(FORWARDED_PROTO) {
-        upstream.insert_header(FORWARDED_PROTO, HTTP)?;
+        upstream.insert_header(FORWARDED_PROTO, if client.tls { HTTPS } else { HTTP })?;
     }
     if !upstream.headers.contains_key(FORWARDED_HOST)
         && let Some(host) = upstream.headers.get(header::HOST).cloned()

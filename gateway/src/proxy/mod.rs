@@ -16,16 +16,24 @@ mod admit;
 mod context;
 mod dispatch;
 mod forward;
+pub(crate) mod grpc;
 mod outcome;
 mod respond;
+mod retry;
 mod trial;
 
 pub(crate) use admit::{client_address, id_text};
 pub(crate) use context::Ctx;
 
-use crate::{edge::Conn, metrics::Metrics, mirror::Mirrors, serving::Serving};
+use crate::{
+    edge::{self, Conn, Link},
+    metrics::Metrics,
+    mirror::Mirrors,
+    serving::Serving,
+};
 use async_trait::async_trait;
 use bytes::Bytes;
+use http::{HeaderMap, Version};
 use pingora_core::{modules::http::HttpModules, upstreams::peer::HttpPeer};
 use pingora_error::{Error, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
@@ -33,12 +41,9 @@ use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use std::{sync::Arc, time::Duration};
 use tidegate_config::Store;
 
-/// Attempts for one request: the variant and its fallback, each with one more try when a kept
-/// connection turns out to be closed.
-pub(crate) const MAX_ATTEMPTS: usize = 4;
-
-/// For each piece of a request's body.
-const BODY_READ_TIME: Duration = Duration::from_secs(60);
+/// Attempts for one request at most: the variant and its fallback, each with one more try when a
+/// kept connection turns out to be closed, and as many retries as a route may have.
+pub(crate) const MAX_ATTEMPTS: usize = 4 + 10;
 
 /// For what is left of a body nobody wants, so that its connection can be used again.
 const BODY_DRAIN_TIME: Duration = Duration::from_secs(2);
@@ -63,10 +68,11 @@ impl ProxyHttp for Gateway {
     fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
-        if let Some(conn) = connection(session) {
-            conn.watch().enter(crate::edge::Phase::Exchange, None);
+        if let Some(link) = link(session) {
+            link.watch.enter(edge::Phase::Exchange, None);
         }
-        session.set_read_timeout(Some(BODY_READ_TIME));
+        // The watch has all limits for clients that are slow.
+        session.set_read_timeout(None);
         session.set_total_drain_timeout(Some(BODY_DRAIN_TIME));
         match admit::admit(session, ctx, &self.mirrors) {
             Ok(()) => {
@@ -76,14 +82,14 @@ impl ProxyHttp for Gateway {
             Err(refusal) => {
                 self.metrics.reject(refusal.rejection);
                 ctx.refused = true;
-                respond::refuse(session, refusal.status, refusal.why).await?;
+                respond::refuse(session, ctx, refusal.status, refusal.why).await?;
                 Ok(true)
             }
         }
     }
 
     async fn upstream_peer(&self, _session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
-        dispatch::dispatch(ctx)
+        dispatch::dispatch(ctx).await
     }
 
     async fn upstream_request_filter(
@@ -96,6 +102,11 @@ impl ProxyHttp for Gateway {
         forward::prepare(session, upstream, ctx)?;
         if let Some(shadow) = &mut ctx.shadow {
             shadow.dispatch(session.req_header(), upstream);
+        }
+        // To an HTTP/2 upstream pingora sends a request without a body at once, and asks no filter.
+        if upstream.version == Version::HTTP_2 && session.as_mut().is_body_empty() {
+            context::set_response_deadline(session, ctx);
+            ctx.launch_copies(&self.mirrors);
         }
         Ok(())
     }
@@ -148,6 +159,18 @@ impl ProxyHttp for Gateway {
         Ok(None)
     }
 
+    fn upstream_response_trailer_filter(
+        &self,
+        _session: &mut Session,
+        trailers: &mut HeaderMap,
+        ctx: &mut Ctx,
+    ) -> Result<()> {
+        if ctx.grpc {
+            ctx.grpc_status = grpc::status(trailers).or(ctx.grpc_status);
+        }
+        Ok(())
+    }
+
     async fn response_filter(
         &self,
         session: &mut Session,
@@ -165,7 +188,7 @@ impl ProxyHttp for Gateway {
         error: Box<Error>,
     ) -> Box<Error> {
         forward::draw_request_id(session.req_header(), ctx);
-        dispatch::cannot_connect(ctx, error)
+        dispatch::cannot_connect(session, ctx, error)
     }
 
     fn error_while_proxy(
@@ -209,7 +232,10 @@ impl ProxyHttp for Gateway {
     }
 }
 
-/// The client's connection under a session.
-fn connection(session: &Session) -> Option<&Conn> {
-    session.as_http1()?.stream().as_any().downcast_ref()
+/// The client of a session, and the exchange's deadlines.
+fn link(session: &Session) -> Option<&Link> {
+    match session.as_http1() {
+        Some(http1) => http1.stream().as_any().downcast_ref::<Conn>().map(Conn::link),
+        None => edge::link(session.req_header()),
+    }
 }

@@ -1,6 +1,9 @@
 //! Failures: whose they are, whether to try again, and what the client gets.
 
-use super::{Ctx, connection, respond};
+use super::{
+    Ctx, context, grpc, link, respond,
+    retry::{self, Failure},
+};
 use crate::metrics::Outcome;
 use pingora_error::{
     Error,
@@ -21,6 +24,11 @@ pub(super) fn broken(
     mut error: Box<Error>,
     reused: bool,
 ) -> Box<Error> {
+    if ctx.next.is_some() {
+        // Decided when the response's head came.
+        error.set_retry(true);
+        return error;
+    }
     let started = session.response_written().is_some();
     let repeatable =
         session.req_header().method.is_idempotent() && !session.as_ref().retry_buffer_truncated();
@@ -37,17 +45,30 @@ pub(super) fn broken(
     } else {
         let outcome = outcome(session, ctx, &error);
         ctx.end_attempt(outcome);
+        let again = match outcome {
+            Outcome::Timeout => retry::again(session, ctx, Failure::Timeout),
+            Outcome::Reset => retry::again(session, ctx, Failure::Reset),
+            _ => false,
+        };
+        error.set_retry(again);
+        if again {
+            // The deadline that has passed was this attempt's.
+            context::set_rest_deadline(session, ctx);
+        }
     }
     error
 }
 
 fn outcome(session: &Session, ctx: &Ctx, error: &Error) -> Outcome {
-    let expired = connection(session).is_some_and(|conn| conn.watch().expired());
+    let expired = link(session).is_some_and(|link| link.watch.expired());
     // Until the request is sent to its end, the exchange waits for the client.
     let sent = ctx.attempt.as_ref().is_some_and(|attempt| attempt.sent);
     let failed =
         session.response_written().is_some_and(|response| response.status.is_server_error());
+    let ended = link(session).is_some_and(|link| link.watch.ended());
     match (error.esource(), error.etype()) {
+        // The stream went well, until its variant was taken away.
+        _ if ended => Outcome::Success,
         (Downstream, _) if expired && sent => Outcome::Timeout,
         // The client left in the middle of it, but the variant had failed already.
         (Downstream, _) if failed => Outcome::ServerError,
@@ -59,13 +80,21 @@ fn outcome(session: &Session, ctx: &Ctx, error: &Error) -> Outcome {
 }
 
 /// Answers a request that cannot be served; 0 when there is nobody to answer.
-pub(super) async fn answer(session: &mut Session, ctx: &Ctx, error: &Error) -> u16 {
+pub(super) async fn answer(session: &mut Session, ctx: &mut Ctx, error: &Error) -> u16 {
     let answered = |response: &ResponseHeader| !response.status.is_informational();
-    if session.was_upgraded() || session.response_written().is_some_and(answered) {
+    if session.was_upgraded() {
         return 0;
     }
-    let expired = connection(session).is_some_and(|conn| conn.watch().expired());
+    if session.response_written().is_some_and(answered) {
+        if ctx.grpc {
+            end_call(session, ctx, error).await;
+        }
+        return 0;
+    }
+    let (expired, stalled) =
+        link(session).map_or((false, false), |link| (link.watch.expired(), link.watch.stalled()));
     let (status, why) = match (status(error, expired), ctx.last_outcome) {
+        _ if stalled && !expired => (408, "the request body took too long"),
         ((503, _), Some(Outcome::Overloaded)) => (503, "the upstream is at its limit"),
         ((504, _), Some(Outcome::ClientAborted)) => (408, "the request body took too long"),
         (answer, _) => answer,
@@ -75,13 +104,28 @@ pub(super) async fn answer(session: &mut Session, ctx: &Ctx, error: &Error) -> u
     }
     // pingora closes the connection after a failure; the response has to say so.
     session.set_keepalive(None);
-    match respond::refuse(session, status, why).await {
+    match respond::refuse(session, ctx, status, why).await {
         Ok(()) => {
             session.shutdown().await;
             status
         }
         Err(_) => 0,
     }
+}
+
+/// A call whose response has begun ends with a status, which a broken stream would not say.
+async fn end_call(session: &mut Session, ctx: &mut Ctx, error: &Error) {
+    let (expired, ended) =
+        link(session).map_or((false, false), |link| (link.watch.expired(), link.watch.ended()));
+    let (status, why) = match error.esource() {
+        _ if ended => (grpc::UNAVAILABLE, "this version was taken away"),
+        _ if expired => (grpc::DEADLINE_EXCEEDED, "the call took too long"),
+        Downstream => return,
+        _ => (grpc::UNAVAILABLE, "the upstream's response is broken"),
+    };
+    ctx.grpc_status = Some(status);
+    let trailers = grpc::trailers(status, why);
+    let _ = session.as_mut().write_response_trailers(trailers).await;
 }
 
 fn status(error: &Error, expired: bool) -> (u16, &'static str) {

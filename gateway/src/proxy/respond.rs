@@ -1,6 +1,15 @@
 //! The response: what the upstream said, the client's view of it, and the gateway's own answers.
 
-use super::{Ctx, admit::id_text, connection, context, forward::INTERNAL_PREFIX, trial};
+use super::{
+    Ctx,
+    admit::id_text,
+    context,
+    forward::INTERNAL_PREFIX,
+    grpc, link,
+    retry::{self, Failure},
+    trial,
+};
+use crate::metrics::Outcome;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode, Version, header};
 use pingora_error::{Error, ErrorType, Result};
@@ -35,6 +44,9 @@ pub(super) fn received(
     if status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS {
         return Ok(());
     }
+    if retried(session, response, ctx) {
+        return Err(Error::explain(ErrorType::HTTPStatus(503), "the attempt is repeated").into_up());
+    }
     strip_hop_by_hop(response);
     // Every hop speaks its own version (RFC 9110 §2.5), whatever the upstream's is.
     response.set_version(Version::HTTP_11);
@@ -46,19 +58,45 @@ pub(super) fn received(
         shadow.answer(response);
     }
     context::set_rest_deadline(session, ctx);
+    if ctx.grpc {
+        ctx.grpc_status = grpc::status(&response.headers);
+        ctx.begin_stream(session);
+    }
     if status == StatusCode::SWITCHING_PROTOCOLS {
         trial::streaming(ctx);
+        ctx.begin_stream(session);
         // A stream lives as long as its two ends want.
         session.set_read_timeout(None);
-        if let Some(conn) = connection(session) {
-            conn.watch().expire_in(None);
-            conn.watch().set_request_length(None);
+        if let Some(link) = link(session) {
+            link.watch.expire_in(None);
+            link.watch.let_rest();
+            link.watch.set_request_length(None);
         }
     }
-    if connection(session).is_some_and(|conn| conn.watch().draining()) {
+    if link(session).is_some_and(|link| link.watch.draining()) {
         session.set_keepalive(None);
     }
     Ok(())
+}
+
+/// Whether the attempt is made again instead of passing its response on.
+fn retried(session: &Session, response: &ResponseHeader, ctx: &mut Ctx) -> bool {
+    if ctx.route().is_none_or(|(route, _)| route.retry.is_none()) {
+        return false;
+    }
+    let status = response.status.as_u16();
+    let call = grpc::status(&response.headers).filter(|_| ctx.grpc && status == 200);
+    let failure = call.map_or(Failure::Status(status), Failure::Grpc);
+    let failed = status >= 500 || call.is_some_and(grpc::is_failure);
+    // Where the next attempt must not go.
+    let here = ctx.attempt.as_ref().map(|attempt| attempt.lease.address());
+    ctx.tried.extend(here);
+    if !retry::again(session, ctx, failure) {
+        ctx.tried.pop();
+        return false;
+    }
+    ctx.end_attempt(if failed { Outcome::ServerError } else { Outcome::Success });
+    true
 }
 
 fn strip_hop_by_hop(response: &mut ResponseHeader) {
@@ -133,20 +171,35 @@ fn set_cookie(issue: &IssueCookie, id: u128) -> String {
 }
 
 /// Answers for the gateway itself. A client that may come back soon is told so.
-pub(super) async fn refuse(session: &mut Session, status: u16, why: &str) -> Result<()> {
+pub(super) async fn refuse(
+    session: &mut Session,
+    ctx: &mut Ctx,
+    status: u16,
+    why: &str,
+) -> Result<()> {
+    if grpc::is_call(session.req_header()) {
+        let call = grpc::of_http(status);
+        ctx.own_status = Some(status);
+        ctx.grpc_status = Some(call);
+        let response = Box::new(grpc::refusal(call, why)?);
+        return session.write_response_header(response, true).await;
+    }
     let body = Bytes::from(format!("{status} {why}\n"));
     let mut response = ResponseHeader::build(status, Some(5))?;
     response.insert_header(header::CONTENT_LENGTH, body.len())?;
     response.insert_header(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"))?;
     response.insert_header(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))?;
-    if status == 503 {
+    if let Some(wait) = ctx.retry_after {
+        response.insert_header(header::RETRY_AFTER, wait.as_secs().max(1))?;
+    } else if status == 503 {
         response.insert_header(header::RETRY_AFTER, HeaderValue::from_static("1"))?;
     }
     // After these the connection's state is in doubt, or the client is not worth it.
-    if matches!(status, 400 | 408 | 413 | 414 | 431) {
+    let excess = link(session).is_some_and(|link| link.client.excess);
+    if excess || matches!(status, 400 | 408 | 413 | 414 | 431) {
         session.set_keepalive(None);
-        if let Some(conn) = connection(session) {
-            conn.watch().refuse();
+        if let Some(link) = link(session) {
+            link.watch.refuse();
         }
     }
     let head = session.req_header().method == http::Method::HEAD;

@@ -5,7 +5,7 @@ use crate::serving::Serving;
 use std::{collections::HashMap, sync::Arc};
 use tidegate_config::{Loaded, Plan, Store};
 use tidegate_controller::{Configured, Edge, Wanted, Webhook};
-use tidegate_judge::{Setting, Tick};
+use tidegate_judge::{Setting, Share, Tick};
 
 /// The published snapshot, and the door to the next one.
 #[derive(Debug)]
@@ -21,6 +21,28 @@ pub(crate) struct LiveEdge {
 impl LiveEdge {
     pub(crate) fn new(store: Arc<Store<Serving>>, door: Arc<Door>) -> Self {
         Self { store, door, known: None, set: HashMap::new() }
+    }
+}
+
+impl LiveEdge {
+    /// The live streams of candidates that were taken away just now end as their rollout says.
+    fn end_streams(&self, serving: &Serving, settings: &[(&str, Setting)]) {
+        for (position, rollout) in serving.plan().rollouts.iter().enumerate() {
+            let Some(limit) = rollout.drain_streams else { continue };
+            let name = &rollout.plan.name;
+            let Some((_, setting)) = settings.iter().find(|(set, _)| set == name) else { continue };
+            let had_users = self.set.get(name).is_some_and(|old| old.weight != Share::NONE);
+            if let Some(lane) = serving.lane(position).filter(|_| had_users)
+                && setting.weight == Share::NONE
+            {
+                let route = serving.plan().routes.iter();
+                let route =
+                    route.zip(&serving.routes).find(|(r, _)| *r.name == *rollout.plan.route);
+                if let Some((_, route)) = route {
+                    route.variant(lane.candidate).end_streams(limit);
+                }
+            }
+        }
     }
 }
 
@@ -55,6 +77,7 @@ impl Edge for LiveEdge {
         };
         let generation = self.door.shift(shift);
         let snapshot = self.store.load();
+        self.end_streams(&snapshot.state, settings);
         for (position, rollout) in snapshot.state.plan().rollouts.iter().enumerate() {
             let name = &rollout.plan.name;
             let Some((_, setting)) = settings.iter().find(|(set, _)| set == name) else { continue };

@@ -3,5 +3,5 @@
 mod pool;
 mod resolve;
 
-pub(crate) use pool::{Lease, Pool, Unavailable};
+pub(crate) use pool::{Lease, Pool, Unavailable, Verdict};
 pub(crate) use resolve::{keep_resolving, resolve_first};

@@ -48,10 +48,23 @@ pub(crate) struct Endpoint {
 /// Why a pool takes no request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unavailable {
-    /// There is no endpoint: no name of the pool could be resolved.
+    /// There is no usable endpoint.
     NoEndpoint,
+    /// The request was tried at every usable endpoint.
+    AllTried,
     /// The pool's limit of requests or connections is reached.
     Overloaded,
+}
+
+/// What an attempt says about its endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It answered.
+    Success,
+    /// No connection, no answer in time, a broken one, or a server error.
+    Failure,
+    /// Nothing: the client went away.
+    Neutral,
 }
 
 /// A request's place in a pool; given back when dropped.
@@ -128,8 +141,25 @@ impl Pool {
 
     /// A place for one more request. `point` is where its user's key landed, `draw` is random.
     pub(crate) fn lease(self: &Arc<Self>, point: Point, draw: u64) -> Result<Lease, Unavailable> {
+        self.lease_avoiding(point, draw, &[])
+    }
+
+    /// The same, at an endpoint where the request was not tried.
+    pub(crate) fn lease_avoiding(
+        self: &Arc<Self>,
+        point: Point,
+        draw: u64,
+        tried: &[SocketAddr],
+    ) -> Result<Lease, Unavailable> {
         let endpoints = self.endpoints.load();
-        self.take(self.choose(&endpoints, point, draw).ok_or(Unavailable::NoEndpoint)?)
+        let chosen = self.choose(&endpoints, point, draw).ok_or(Unavailable::NoEndpoint)?;
+        if !tried.contains(&chosen.address) {
+            return self.take(chosen);
+        }
+        let fresh = |other: &&Arc<Endpoint>| !tried.contains(&other.address);
+        // They are in the order of their addresses.
+        let after = endpoints.iter().filter(|other| other.address > chosen.address).find(fresh);
+        self.take(after.or_else(|| endpoints.iter().find(fresh)).ok_or(Unavailable::AllTried)?)
     }
 
     fn take(self: &Arc<Self>, endpoint: &Arc<Endpoint>) -> Result<Lease, Unavailable> {
@@ -148,14 +178,10 @@ impl Pool {
         draw: u64,
         besides: Option<SocketAddr>,
     ) -> Result<Lease, Unavailable> {
-        let endpoints = self.endpoints.load();
-        let chosen = self.choose(&endpoints, point, draw).ok_or(Unavailable::NoEndpoint)?;
-        if Some(chosen.address) != besides {
-            return self.take(chosen);
+        match self.lease_avoiding(point, draw, besides.as_slice()) {
+            Err(Unavailable::AllTried) => self.lease(point, draw),
+            leased => leased,
         }
-        // They are in the order of their addresses.
-        let after = endpoints.iter().find(|other| other.address > chosen.address);
-        self.take(after.or(endpoints.first()).unwrap_or(chosen))
     }
 
     fn choose<'a>(
@@ -235,6 +261,10 @@ impl Endpoint {
 }
 
 impl Lease {
+    /// Says what the attempt says about the endpoint, as soon as it is known; a further report of
+    /// the same attempt changes nothing.
+    pub(crate) fn report(&mut self, _verdict: Verdict) {}
+
     /// [`Lease::peer`], where pingora only looks at it.
     pub(crate) fn peer_ref(&self) -> &HttpPeer {
         &self.endpoint.peer
@@ -336,6 +366,25 @@ mod tests {
         let single = pool(LoadBalance::RoundRobin, 100, &[1]);
         let lease = single.lease_besides(Point(0), 0, Some(at(1)));
         assert!(lease.is_ok_and(|lease| lease.address() == at(1)));
+    }
+
+    #[test]
+    fn a_retry_is_made_at_an_endpoint_that_was_not_tried() {
+        for policy in
+            [LoadBalance::RoundRobin, LoadBalance::LeastRequest, LoadBalance::ConsistentHash]
+        {
+            let pool = pool(policy, 100, &[1, 2, 3]);
+            let mut tried = Vec::new();
+            for draw in [u64::MAX, 0, 1 << 40] {
+                let lease = pool.lease_avoiding(Point(7), draw, &tried);
+                tried.extend(lease.map(|lease| lease.address()));
+            }
+            tried.sort_unstable();
+            tried.dedup();
+            assert_eq!(tried.len(), 3);
+            let lease = pool.lease_avoiding(Point(7), 0, &tried);
+            assert_eq!(lease.err(), Some(Unavailable::AllTried));
+        }
     }
 
     #[test]

@@ -46,9 +46,6 @@ pub(crate) fn admit(session: &Session, ctx: &mut Ctx, mirrors: &Mirrors) -> Resu
     ctx.client = client;
 
     let raw = session.as_http1().map(|http1| http1.get_headers_raw_bytes());
-    if let (Some(link), Some(raw)) = (link(session), &raw) {
-        link.watch.set_request_length(request_length(&head.headers, raw.len()));
-    }
     check_head(head, raw.as_deref())?;
     let request = view(head, client);
     check_host(head, request.host)?;
@@ -272,18 +269,6 @@ fn check_framing(headers: &HeaderMap) -> Result<(), Refusal> {
         return if digits && once { Ok(()) } else { Err(BAD) };
     }
     Ok(())
-}
-
-/// Bytes of the whole request.
-fn request_length(headers: &HeaderMap, head: usize) -> Option<u64> {
-    if headers.contains_key(header::TRANSFER_ENCODING) {
-        return None;
-    }
-    let body = match headers.get(header::CONTENT_LENGTH) {
-        Some(length) => length.to_str().ok()?.parse::<u64>().ok()?,
-        None => 0,
-    };
-    body.checked_add(head as u64)
 }
 
 /// Refuses a body that says beforehand that it is too large.

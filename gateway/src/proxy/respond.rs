@@ -75,7 +75,7 @@ pub(super) fn received(
         if let Some(link) = link(session) {
             link.watch.expire_in(None);
             link.watch.let_rest();
-            link.watch.set_request_length(None);
+            link.watch.open_tunnel();
         }
     }
     if link(session).is_some_and(|link| link.watch.draining()) {

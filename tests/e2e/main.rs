@@ -52,6 +52,7 @@ mod service;
 mod shutdown;
 mod slow_clients;
 mod smuggling;
+mod soak;
 mod split;
 mod tls;
 mod tls_clients;

@@ -101,7 +101,8 @@ async fn it_hears_of_everything_in_order() -> Result<()> {
     first.retires().await?;
     let main = format!("MAINPID={}", pid(&second));
     // The old process says it, as it is the main one still, and the new one once it is.
-    ensure!(manager.next()? == [main.clone()]);
+    let told = manager.next()?;
+    ensure!(told == [main.as_str()], "{told:?}");
     ensure!(manager.next()? == [main, "READY=1".to_owned(), "STATUS=serves generation 1".into()]);
     // That the old process ended is nobody's business.
     second.signal(Signal::TERM)?;

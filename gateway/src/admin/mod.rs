@@ -54,7 +54,7 @@ pub(crate) async fn serve(
         let elsewhere = async move {
             // Whoever tells is gone with the process.
             if told.wait_for(is_elsewhere).await.is_err() {
-                std::future::pending().await
+                std::future::pending::<()>().await;
             }
             tokio::time::sleep(GRACE).await;
         };

@@ -124,7 +124,7 @@ impl Wire {
         }
     }
 
-    /// The descriptor that came with the line that was heard last.
+    /// The descriptor that came with the line that was heard last; call it for each that has one.
     pub(super) fn descriptor(&mut self) -> Option<OwnedFd> {
         self.descriptors.pop_front()
     }
@@ -194,7 +194,6 @@ mod tests {
             one
         });
         assert_eq!(other.hear(None).unwrap(), Say::Released);
-        assert!(other.descriptor().is_none());
         for socket in &sockets {
             let Say::Socket { address, .. } = other.hear(None).unwrap() else {
                 panic!("no socket")

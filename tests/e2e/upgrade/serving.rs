@@ -3,7 +3,14 @@
 use super::{serves, socket_beside};
 use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
-use std::{os::unix::fs::PermissionsExt as _, time::Duration};
+use std::{
+    os::unix::fs::PermissionsExt as _,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 use tidegate_tests::*;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -121,6 +128,66 @@ async fn a_download_goes_on() -> Result<()> {
     ensure!(answer.status == 200 && answer.body.len() == 2 * PART.len(), "{}", answer.body.len());
     first.retires().await?;
     third.stop().await
+}
+
+#[tokio::test]
+async fn streams_of_http2_are_finished() -> Result<()> {
+    let origin = Origin::start("v1").await?;
+    let mut first = Gateway::start(&Config::single(origin.address()).h2c("").yaml()).await?;
+    let address = first.address("h2c");
+    let call = Call::get(address, "/");
+    origin.behave(Behaviour::Delay(Duration::from_millis(1500)));
+    let client = Http2::open(address).await?;
+    let slow: Vec<_> = (0..5)
+        .map(|_| {
+            let (client, call) = (client.clone(), call.clone());
+            tokio::spawn(async move { client.send(&call).await })
+        })
+        .collect();
+    eventually("they are on their way", async || (origin.hits() == 5).then_some(())).await?;
+    let mut gateway = first.upgraded().await?;
+    for one in slow {
+        ensure!(one.await??.status == 200);
+    }
+    eventually("the connection ends", async || client.is_over().then_some(())).await?;
+    first.retires().await?;
+    origin.behave(Behaviour::Echo);
+
+    // Clients that never stop, and open another connection when they are told to.
+    let over = Arc::new(AtomicBool::new(false));
+    let clients: Vec<_> = (0..3)
+        .map(|_| {
+            let (over, call) = (Arc::clone(&over), call.clone());
+            tokio::spawn(async move {
+                let (mut client, mut connections) = (Http2::open(address).await?, 1);
+                while !over.load(Ordering::Relaxed) {
+                    match client.send(&call).await {
+                        Ok(answer) => ensure!(answer.status == 200, "{}", answer.status),
+                        // Not sent at all: the server said so in time.
+                        Err(error) if format!("{error:#}").contains("connection is over") => {
+                            client = Http2::open(address).await?;
+                            connections += 1;
+                        }
+                        Err(error) => return Err(error),
+                    }
+                }
+                Ok(connections)
+            })
+        })
+        .collect();
+    for _ in 0..3 {
+        let next = gateway.upgraded().await?;
+        gateway.retires().await?;
+        gateway = next;
+        let before = origin.hits();
+        eventually("it serves", async || (origin.hits() > before + 20).then_some(())).await?;
+    }
+    over.store(true, Ordering::Relaxed);
+    for client in clients {
+        let connections = client.await??;
+        ensure!(connections >= 4, "{connections} connections");
+    }
+    gateway.stop().await
 }
 
 #[tokio::test]

@@ -27,7 +27,7 @@ const KNOWN: &[&str] = &[
     // Answered 405 or 400, where the suite wants a reset.
     "8. expressing http semantics in http2 :: sends connect without authority",
     "8. expressing http semantics in http2 :: sends headers frame with mismatched host authority",
-    // Blanks around a value are taken off, as HTTP/1.1 does; no upstream sees them.
+    // In HTTP/1.1 blanks around a value are no part of it.
     "8. expressing http semantics in http2 :: sends headers frame with leading space in field value",
     "8. expressing http semantics in http2 :: sends headers frame with trailing tab in field value",
 ];

@@ -15,7 +15,7 @@ use crate::{
     rollout::{Control, Door, carry, restored},
     service::Service,
     serving::Serving,
-    upstream::resolve_first,
+    upstream::{authorities_file, first_look},
 };
 use pingora_core::server::configuration::ServerConf;
 use pingora_proxy::HttpProxy;
@@ -146,7 +146,7 @@ impl Server {
             let nothing = carry(&[], plan);
             Serving::new(Arc::clone(&loaded), nothing, None, &metrics, access_log)
         };
-        control.block_on(resolve_first(&serving.all_pools()));
+        control.block_on(first_look(&serving.pools));
         // As late as can be: from here on nobody judges, until the controller starts.
         if let Some(takeover) = &mut takeover {
             takeover.take_rollouts()?;
@@ -354,6 +354,7 @@ fn http_proxy(gateway: Gateway, threads: usize) -> HttpProxy<Gateway> {
         threads,
         max_retries: MAX_ATTEMPTS,
         upstream_keepalive_pool_size: KEPT_CONNECTIONS,
+        ca_file: authorities_file(),
         ..ServerConf::default()
     };
     let mut proxy = HttpProxy::new(gateway, Arc::new(conf));

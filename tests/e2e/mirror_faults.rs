@@ -315,7 +315,7 @@ async fn the_mirrors_threads_yield_to_all_others() -> Result<()> {
     let origin = Origin::start("v1").await?;
     // There are none without a mirror: see that they come with the first.
     let gateway = Gateway::start(&Config::single(origin.address()).yaml()).await?;
-    let config = Config::mirrored(origin.address(), origin.address(), "percent: 100%");
+    let config = Config::mirrored(origin.address(), origin.address(), "percent: 1");
     gateway.write(&config.yaml())?;
     assert_eq!(gateway.reload().await?.status, 200);
     let mut yielding = 0;

@@ -1,6 +1,7 @@
 //! The mirrors' own threads, and the queue that leads to them.
 
 use super::{copy::Copy, outcome::Outcome};
+use crate::upstream::authorities_file;
 use pingora_core::connectors::{ConnectorOptions, http::Connector};
 use std::{
     io,
@@ -93,7 +94,9 @@ impl Place<'_> {
 }
 
 async fn serve(mut copies: mpsc::Receiver<Copy>) {
-    let connector = Arc::new(Connector::new(Some(ConnectorOptions::new(KEPT_CONNECTIONS))));
+    let mut options = ConnectorOptions::new(KEPT_CONNECTIONS);
+    options.ca_file = authorities_file();
+    let connector = Arc::new(Connector::new(Some(options)));
     while let Some(copy) = copies.recv().await {
         if let Some((copy, slot)) = copy.admit() {
             tokio::spawn(copy.run(slot, Arc::clone(&connector)));

@@ -9,6 +9,7 @@
 //! Every step reports *all* its errors, each with file, line, column, key path and a suggestion.
 #![forbid(unsafe_code)]
 
+mod address;
 mod choice;
 mod compile;
 mod credentials;

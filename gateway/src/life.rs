@@ -46,6 +46,10 @@ const DRAIN_TICK: Duration = Duration::from_millis(20);
 /// For the process that takes over to hear that this one accepts no more.
 const KNOWN: Duration = Duration::from_secs(2);
 
+/// For requests of the admin API to be answered when another process has its socket; those who
+/// listen to events have to come back in any case.
+const ADMIN: Duration = Duration::from_secs(1);
+
 /// Threads that the process is of no use without: they reload, judge, and write what was judged.
 const VITAL_THREADS: [&str; 3] = ["reload", "controller", "journal"];
 
@@ -88,11 +92,19 @@ pub(crate) struct Life {
     accepting: JoinSet<io::Result<Option<Bound>>>,
     /// Sockets that another process accepts from.
     stand_by: Vec<Bound>,
-    pub(crate) admin: Option<(SocketAddr, watch::Sender<Doors>)>,
+    pub(crate) admin: Option<AdminDoors>,
     /// Tasks that only end when they are broken.
     pub(crate) vital: JoinSet<(&'static str, io::Result<()>)>,
     pub(crate) giver: Option<Giver>,
     pub(crate) predecessor: Option<Predecessor>,
+}
+
+/// The way into the admin API.
+pub(crate) struct AdminDoors {
+    pub(crate) address: SocketAddr,
+    pub(crate) doors: watch::Sender<Doors>,
+    /// Nobody is in while another process has the socket.
+    pub(crate) rests: watch::Receiver<bool>,
 }
 
 impl Life {
@@ -145,6 +157,9 @@ impl Life {
                 }
                 Event::Broken(what) => {
                     tracing::error!("{what}: the process ends");
+                    if let Some(predecessor) = self.predecessor.take() {
+                        predecessor.call_back();
+                    }
                     self.leave(Duration::ZERO).await;
                     return Err(io::Error::other(what));
                 }
@@ -228,8 +243,8 @@ impl Life {
             let is_kept = kept.contains(&address);
             let _ = doors.send(if is_kept { Doors::Elsewhere } else { Doors::Closed });
         }
-        if let Some((_, doors)) = self.admin.as_ref().filter(|(at, _)| kept.contains(at)) {
-            let _ = doors.send(Doors::Elsewhere);
+        if let Some(admin) = self.admin.as_ref().filter(|admin| kept.contains(&admin.address)) {
+            let _ = admin.doors.send(Doors::Elsewhere);
         }
         if let Some(giver) = &self.giver {
             giver.keep(kept);
@@ -238,6 +253,10 @@ impl Life {
             if let Ok(Ok(Some(bound))) = ended {
                 self.stand_by.push(bound);
             }
+        }
+        // It need not stand by any longer: this process does.
+        if let Some(predecessor) = &self.predecessor {
+            predecessor.farewell();
         }
         let connections = self.shared.drain.open();
         tracing::info!(pid, connections, "another process serves: draining");
@@ -267,8 +286,8 @@ impl Life {
                     is_told |= matches!(event, Event::Stop);
                     may_return = false;
                     self.stand_by.clear();
-                    if let Some((_, doors)) = &self.admin {
-                        let _ = doors.send(Doors::Closed);
+                    if let Some(admin) = &self.admin {
+                        let _ = admin.doors.send(Doors::Closed);
                     }
                     if let Some(giver) = &self.giver {
                         giver.close();
@@ -277,6 +296,10 @@ impl Life {
                 Event::Broken(what) => tracing::error!("{what}"),
                 Event::Return | Event::Retire { .. } => {}
             }
+        }
+        let mut admins = self.admin.iter_mut();
+        if let Some(admin) = admins.find(|admin| *admin.doors.borrow() == Doors::Elsewhere) {
+            let _ = timeout(ADMIN, admin.rests.wait_for(|rests| *rests)).await;
         }
         true
     }
@@ -290,14 +313,14 @@ impl Life {
                 self.open(bound, listening);
             }
         }
-        if let Some((_, doors)) = &self.admin {
-            let _ = doors.send(Doors::Open);
+        if let Some(admin) = &self.admin {
+            let _ = admin.doors.send(Doors::Open);
         }
         self.shared.control.resume();
         self.shared.set_ready(true);
         self.service.ready("serves again: the process that took over has died", true);
         let open = |address| self.doors.contains_key(address);
-        let (admin, all) = (self.admin.as_ref().map(|(at, _)| *at), &self.shared.addresses);
+        let (admin, all) = (self.admin.as_ref().map(|admin| admin.address), &self.shared.addresses);
         for (name, address) in all.iter().filter(|(_, at)| !open(at) && Some(*at) != admin) {
             tracing::error!(%name, %address, "stays closed until a restart");
         }
@@ -354,4 +377,58 @@ pub(crate) fn report_panics(life: mpsc::Sender<Event>) {
             let _ = life.try_send(Event::Broken(format!("the thread `{name}` has panicked")));
         }
     }));
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::server::{Server, Start};
+
+    const CONFIG: &str = "listeners: [{ name: web, address: 127.0.0.1:0 }]
+upstreams: [{ name: v1, endpoints: [\"127.0.0.1:9\"] }]
+routes:
+  - { name: shop, match: { path: { prefix: / } }, variants: [{ name: stable, upstream: v1 }] }
+";
+
+    fn server() -> (tempfile::TempDir, Server) {
+        let directory = tempfile::TempDir::new().unwrap();
+        let file = directory.path().join("tidegate.yaml");
+        std::fs::write(&file, CONFIG).unwrap();
+        let loaded = tidegate_config::load(&file, None).unwrap();
+        let server = Server::bind(file, loaded, Start::alone()).unwrap();
+        (directory, server)
+    }
+
+    #[test]
+    fn what_is_broken_ends_the_process_as_a_failure() {
+        let (_directory, server) = server();
+        let life = server.life();
+        life.try_send(Event::Broken("a part has ended".to_owned())).unwrap();
+        assert_eq!(server.run().unwrap_err().to_string(), "a part has ended");
+    }
+
+    #[test]
+    fn who_is_told_to_end_has_not_failed() {
+        let (_directory, server) = server();
+        let life = server.life();
+        life.try_send(Event::Stop).unwrap();
+        server.run().unwrap();
+    }
+
+    #[test]
+    fn panics_of_threads_that_matter_are_told() {
+        let (life, mut events) = mpsc::channel(QUEUE);
+        let before = panic::take_hook();
+        report_panics(life);
+        for name in ["mirror", "controller"] {
+            let thread = std::thread::Builder::new().name(name.to_owned());
+            thread.spawn(|| panic!("as told")).unwrap().join().unwrap_err();
+        }
+        panic::set_hook(before);
+        let Ok(Event::Broken(what)) = events.try_recv() else { panic!("nothing was told") };
+        assert_eq!(what, "the thread `controller` has panicked");
+        assert!(events.try_recv().is_err());
+    }
 }

@@ -206,6 +206,9 @@ impl Worker {
             return self.refused(vec![serde_json::json!({ "message": message })]);
         };
         replaced.state.retire_mirrors(&next);
+        if let Err(error) = self.mirrors.start_for(next.plan()) {
+            tracing::error!(%error, "mirrors get no copies: no threads for them");
+        }
         replaced.state.retire_pools(&next);
         self.adopt_listeners(next.plan());
         self.mirrors.budget.set_limit(next.plan().runtime.mirror_memory);
@@ -317,7 +320,15 @@ fn restart_needed(running: &Plan, next: &Plan) -> Vec<String> {
     let mut changes = Vec::new();
     for listener in &next.listeners {
         match running.listeners.iter().find(|old| old.name == listener.name) {
-            Some(old) if old.address == listener.address => {}
+            Some(old) if old.address == listener.address => {
+                let (was, is) = (old.protocol.kind(), listener.protocol.kind());
+                if was != is {
+                    changes.push(format!(
+                        "listener `{}` goes on with {was}: {is} needs a restart",
+                        listener.name
+                    ));
+                }
+            }
             Some(old) => changes.push(format!(
                 "listener `{}` stays at {}: moving it to {} needs a restart",
                 listener.name, old.address, listener.address
@@ -336,8 +347,15 @@ fn restart_needed(running: &Plan, next: &Plan) -> Vec<String> {
     if running.state != next.state {
         changes.push("another file for `state` needs a restart".to_owned());
     }
-    if running.runtime.threads != next.runtime.threads {
-        changes.push("a change of `runtime.threads` needs a restart".to_owned());
+    let (old, new) = (&running.runtime, &next.runtime);
+    for (key, differs) in [
+        ("threads", old.threads != new.threads),
+        ("resolvers", old.resolvers != new.resolvers),
+        ("upgrade_socket", old.upgrade_socket != new.upgrade_socket),
+    ] {
+        if differs {
+            changes.push(format!("a change of `runtime.{key}` needs a restart"));
+        }
     }
     if running.runtime.upgrade_socket != next.runtime.upgrade_socket {
         changes.push("another `runtime.upgrade_socket` needs a restart".to_owned());

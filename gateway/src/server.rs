@@ -7,7 +7,7 @@ use crate::{
     admin,
     edge::{Bound, Doors, Drain, Listening},
     handover::{Giver, Lent, Offer, Sockets, Takeover},
-    life::{self, Event, Life},
+    life::{self, AdminDoors, Event, Life},
     metrics::Metrics,
     mirror::Mirrors,
     proxy::{Gateway, MAX_ATTEMPTS},
@@ -34,7 +34,6 @@ use tokio::{
     runtime::Runtime,
     signal::unix::{SignalKind, signal},
     sync::{mpsc, watch},
-    task::JoinSet,
 };
 
 /// Idle upstream connections kept for each thread: as many as one upstream may use by default.
@@ -97,7 +96,6 @@ impl Start {
 pub(crate) struct Server {
     proxy: Runtime,
     control: Runtime,
-    mirror: Runtime,
     shared: Arc<Shared>,
     listeners: Vec<(Bound, Arc<Listening>)>,
     admin: Option<(Bound, admin::Tokens)>,
@@ -136,7 +134,8 @@ impl Server {
         let kept = sockets.close_rest();
         let proxy = runtime("proxy", plan.runtime.threads)?;
         let control = runtime("control", 1)?;
-        let (mirrors, mirror) = Mirrors::start(plan.runtime.threads, plan.runtime.mirror_memory)?;
+        let mirrors = Mirrors::new(plan.runtime.threads, plan.runtime.mirror_memory);
+        mirrors.start_for(plan)?;
         let mirrors = Arc::new(mirrors);
         let access_log =
             plan.access_log.as_ref().map(|log| AccessLog::open(log, &metrics)).transpose()?;
@@ -187,7 +186,6 @@ impl Server {
         Ok(Self {
             proxy,
             control,
-            mirror,
             shared,
             listeners,
             admin,
@@ -222,16 +220,12 @@ impl Server {
     /// When a socket cannot be given to the runtime, the process that was to be taken over from goes
     /// on by itself, or something broke that nothing works without.
     pub(crate) fn run(self) -> io::Result<()> {
-        let Self { proxy, control, mirror, shared, listeners, admin, life, service, .. } = self;
-        let lent = match self.may_hand_over {
-            true => Some(lend(
-                listeners
-                    .iter()
-                    .map(|(bound, _)| bound)
-                    .chain(admin.iter().map(|(bound, _)| bound)),
-            )?),
-            false => None,
-        };
+        let Self { proxy, control, shared, listeners, admin, life, service, .. } = self;
+        let lent = self.may_hand_over.then(|| {
+            let everything = listeners.iter().map(|(bound, _)| bound);
+            lend(everything.chain(admin.iter().map(|(bound, _)| bound)))
+        });
+        let lent = lent.transpose()?;
         let threads = shared.store.load().state.plan().runtime.threads;
         let gateway = Gateway {
             store: Arc::clone(&shared.store),
@@ -239,9 +233,6 @@ impl Server {
             mirrors: Arc::clone(&shared.mirrors),
         };
         let app = Arc::new(http_proxy(gateway, threads));
-        // What only ends when it is broken.
-        let mut vital = JoinSet::new();
-        let admin_doors = watch::Sender::new(Doors::Open);
         let (life_of, events) = life;
         let mut life = Life::new(Arc::clone(&shared), app, proxy.handle().clone(), events, service);
         for (bound, listening) in listeners {
@@ -251,18 +242,18 @@ impl Server {
         if let Some((bound, token)) = admin {
             tracing::info!(listener = "admin", address = %bound.address, "listening");
             let (address, socket) = (bound.address, bound.into_socket());
-            let doors = admin_doors.subscribe();
-            let serve = admin::serve(socket, token, Arc::clone(&shared), doors);
-            vital.spawn_on(async { ("the admin API", serve.await) }, control.handle());
-            life.admin = Some((address, admin_doors));
+            let (doors, told) = watch::channel(Doors::Open);
+            let (resting, rests) = watch::channel(false);
+            let serve = admin::serve(socket, token, Arc::clone(&shared), told, resting);
+            life.vital.spawn_on(async { ("the admin API", serve.await) }, control.handle());
+            life.admin = Some(AdminDoors { address, doors, rests });
         }
         let sweep = Arc::clone(&shared.drain).sweep();
-        vital.spawn_on(async { ("the sweeper", Ok(sweep.await)) }, control.handle());
+        life.vital.spawn_on(endless("the sweeper", sweep), control.handle());
         let reload = reload_on_hangup(shared.reloader.clone(), Arc::clone(&shared), service);
-        vital.spawn_on(async { ("SIGHUP", Ok(reload.await)) }, control.handle());
+        life.vital.spawn_on(endless("SIGHUP", reload), control.handle());
         let keep_alive = service.keep_alive(proxy.handle().clone());
-        vital.spawn_on(async { ("the watchdog", Ok(keep_alive.await)) }, control.handle());
-        life.vital = vital;
+        life.vital.spawn_on(endless("the watchdog", keep_alive), control.handle());
         shared.set_ready(true);
 
         let took_over = self.takeover.is_some();
@@ -294,7 +285,7 @@ impl Server {
         }
         shared.control.stop();
         proxy.shutdown_background();
-        mirror.shutdown_background();
+        shared.mirrors.stop();
         control.shutdown_background();
         tracing::info!("stopped");
         ended
@@ -312,6 +303,15 @@ fn lend<'a>(bound: impl Iterator<Item = &'a Bound>) -> io::Result<Vec<Arc<Lent>>
         }))
     });
     lent.collect()
+}
+
+/// What only ends when it is broken.
+async fn endless(
+    what: &'static str,
+    future: impl Future<Output = ()>,
+) -> (&'static str, io::Result<()>) {
+    future.await;
+    (what, Ok(()))
 }
 
 /// In a few words, for the service manager.

@@ -58,7 +58,8 @@ async fn no_request_is_smuggled_to_nginx() -> Result<()> {
     let nginx = Nginx::start("v1").await?;
     let mut gateway = Gateway::start(&Config::single(nginx.address()).yaml()).await?;
     let (mut wrong, mut logged) = (Vec::new(), 0);
-    for case in corpus::cases()? {
+    // This nginx answers before it has a body. What comes in one piece is judged before it sees any.
+    for case in corpus::cases()?.into_iter().filter(|case| case.bytes.len() < 4000) {
         let mut result = run(&gateway, &case, Pace::Whole, false).await;
         // The good request comes last.
         let lines = eventually("nginx logs the good request", async || {
@@ -129,7 +130,12 @@ async fn exchange(gateway: &Gateway, case: &Case, pace: Pace) -> Result<Vec<u8>>
 fn check_answers(case: &Case, got: &[u8], names: bool) -> Result<()> {
     let mut rest = got;
     let next = (case.end == End::Open).then_some("GET /next");
-    for request in case.served.iter().map(String::as_str).chain(next) {
+    for request in case.answered.iter().map(String::as_str).chain(next) {
+        if let Ok(status) = request.parse::<u16>() {
+            let own = answer(&mut rest, false)?.status;
+            ensure!(own == status, "{own} and not {status}");
+            continue;
+        }
         let answer = answer(&mut rest, request.starts_with("HEAD "))
             .with_context(|| format!("the answer to {request:?}"))?;
         ensure!(!names || answer.status == 200, "{request:?} got {}", answer.status);
@@ -148,7 +154,14 @@ fn check_answers(case: &Case, got: &[u8], names: bool) -> Result<()> {
 fn check_seen(case: &Case, seen: &[String]) -> Result<()> {
     let next = (case.end == End::Open).then(|| "GET /next".to_owned());
     let good = "GET /good".to_owned();
-    let expected: Vec<_> = case.served.iter().cloned().chain(next).chain([good]).collect();
+    let expected: Vec<_> = case
+        .answered
+        .iter()
+        .filter(|what| what.contains('/'))
+        .cloned()
+        .chain(next)
+        .chain([good])
+        .collect();
     ensure!(expected == seen, "the upstream saw {seen:#?}");
     Ok(())
 }

@@ -6,9 +6,10 @@ use super::{
     process::{AccessLog, Admin, Runtime},
 };
 use crate::{
+    address::Network,
     decode::{Decode, List, schema, wrong_type},
     problem::{Problems, Spanned},
-    text::{Network, Text},
+    text::Text,
     yaml::{Kind, Node},
 };
 use serde_json::{Value, json};

@@ -1,9 +1,10 @@
 //! `admin`, `runtime`, `access_log`.
 
 use crate::{
+    address::{Address, Resolver},
     decode::{List, schema},
     problem::Spanned,
-    text::{Address, JsonFormat, Resolver, Text, Threads},
+    text::{JsonFormat, Text, Threads},
     value::{Period, Share, Size},
 };
 use std::num::NonZeroU32;

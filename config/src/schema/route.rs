@@ -2,12 +2,10 @@
 
 use super::{Mirror, RateLimit, Retry};
 use crate::{
+    address::{Host, Network},
     decode::{Decode, Entries, List, quoted, schema, wrong_type},
     problem::{Problems, Spanned},
-    text::{
-        CookieName, Field, FieldValue, Host, MethodName, Name, Network, Path, PathRegex, Text,
-        ValueRegex,
-    },
+    text::{CookieName, Field, FieldValue, MethodName, Name, Path, PathRegex, Text, ValueRegex},
     value::{Size, Timeout, Weight},
     yaml::{Kind, Node},
 };

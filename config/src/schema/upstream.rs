@@ -1,11 +1,12 @@
 //! `upstreams`.
 
 use crate::{
+    address::{HostField, Server, ServerName},
     choice::{Spoken, UpstreamProtocol},
     decode::{Given, List, schema},
     plan::LoadBalance,
     problem::Spanned,
-    text::{Balance, HostField, Name, Server, ServerName, Target, Text},
+    text::{Balance, Name, Target, Text},
     value::{Share, Timeout},
 };
 use std::num::NonZeroU32;

@@ -32,11 +32,11 @@ const NAME: usize = 18;
 
 /// Not the chunks of RFC 9112: 400.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct BadChunks;
+pub(super) struct BadChunks;
 
 /// Reads one body.
 #[derive(Debug)]
-pub(crate) struct Chunks {
+pub(super) struct Chunks {
     state: State,
     /// The chunk's size so far, then what is left of its data.
     size: u64,
@@ -79,7 +79,7 @@ impl Default for Chunks {
 impl Chunks {
     /// Reads on. `Some(length)`: that many of `bytes` were the rest of the body, and what follows
     /// belongs to the next request.
-    pub(crate) fn feed(&mut self, bytes: &[u8]) -> Result<Option<usize>, BadChunks> {
+    pub(super) fn feed(&mut self, bytes: &[u8]) -> Result<Option<usize>, BadChunks> {
         let mut at = 0;
         while let Some(byte) = bytes.get(at) {
             if self.state == State::Data {

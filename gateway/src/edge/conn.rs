@@ -1,7 +1,7 @@
 //! One client connection: a stream under deadlines, with a small write buffer.
 //!
 //! pingora reads and writes through this. What it adds to the socket: the deadlines of
-//! [`Watch`], for HTTP/1.1 the limits of [`HeadCounter`], and one system call for a response's head
+//! [`Watch`], for HTTP/1.1 what [`RequestScanner`] refuses, and one system call for a response's head
 //! and small body. It keeps no read buffer: pingora's parser brings its own. The deadlines of
 //! HTTP/2 are those of its streams; here it has the one for a client that takes nothing.
 
@@ -9,8 +9,9 @@ use crate::metrics::Rejection;
 
 use super::{
     client::Link,
-    head::{BadHead, HeadCounter},
+    head::Bad,
     patience::Patience,
+    scanner::RequestScanner,
     transport::Transport,
     watch::{Phase, Watch},
 };
@@ -38,7 +39,7 @@ use tokio::{
 const LINGER_TIME: Duration = Duration::from_secs(1);
 
 /// The same for HTTP/2, where a large response may be on its way when the connection ends.
-const FRAMED_LINGER_TIME: Duration = Duration::from_secs(5);
+const FRAMED_LINGER_TIME: Duration = Duration::from_secs(2);
 
 /// What is read and thrown away in that time at most.
 const LINGER_BYTES: usize = 1 << 20;
@@ -55,12 +56,10 @@ pub(crate) struct Conn {
     timeouts: ClientTimeouts,
     /// HTTP/2: frames that others look at.
     framed: bool,
-    head: HeadCounter,
+    scanner: RequestScanner,
     patience: Patience,
     /// Bytes given to the parser since the request began.
     given: u64,
-    /// The request began with the first of them, and not with bytes read before.
-    aligned: bool,
     out: Vec<u8>,
     /// How much of `out` is already on the wire.
     sent: usize,
@@ -73,10 +72,9 @@ impl Conn {
             timeouts: link.client.listening.settings().timeouts,
             link,
             framed,
-            head: HeadCounter::default(),
+            scanner: RequestScanner::default(),
             patience: Patience::default(),
             given: 0,
-            aligned: true,
             out: Vec::new(),
             sent: 0,
         }
@@ -92,19 +90,22 @@ impl Conn {
 
     /// Gets ready for the next request.
     pub(super) fn next_request(&mut self) {
-        // A client may pipeline: the parser then holds the beginning of the next request.
-        self.aligned = self.aligned && self.watch().request_length() == Some(self.given);
+        self.scanner.taken();
         self.given = 0;
-        self.head = if self.aligned { HeadCounter::default() } else { HeadCounter::midway() };
         self.patience = Patience::default();
-        self.watch().enter(Phase::Idle, Some(self.timeouts.idle));
+        // A client may pipeline: the parser then holds the beginning of the next request.
+        match self.scanner.within_head() {
+            true => self.watch().enter(Phase::Head, Some(self.timeouts.head)),
+            false => self.watch().enter(Phase::Idle, Some(self.timeouts.idle)),
+        }
     }
 
     /// Ready when the next request begins to arrive, or when none will: what serves a request takes
     /// far more memory than what waits for it.
     pub(super) fn poll_request(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        // Where the parser may hold the beginning already, it has to look.
-        let Some(io) = self.io.as_mut().filter(|_| self.aligned) else { return Poll::Ready(()) };
+        // Where the parser holds the beginning already, or something else came, it has to look.
+        let idle = self.scanner.idle();
+        let Some(io) = self.io.as_mut().filter(|_| idle) else { return Poll::Ready(()) };
         if io.poll_readable(cx).is_ready() {
             return Poll::Ready(());
         }
@@ -150,33 +151,42 @@ impl Conn {
         }
     }
 
-    /// Looks at the bytes of a head on their way to the parser.
-    fn inspect(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> io::Result<()> {
+    /// Looks at bytes on their way to the parser; how many of them may pass.
+    fn inspect(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> io::Result<usize> {
         if self.framed {
-            return Ok(());
+            return Ok(bytes.len());
         }
         self.given = self.given.saturating_add(bytes.len() as u64);
-        if self.watch().phase() == Phase::Exchange {
-            if self.patience.came(self.watch().now()) {
-                self.watch().await_body(None);
-            }
-            return Ok(());
+        let phase = self.watch().phase();
+        if phase == Phase::Exchange && self.patience.came(self.watch().now()) {
+            self.watch().await_body(None);
+        }
+        if self.watch().tunnel() {
+            return Ok(bytes.len());
         }
         if bytes.is_empty() {
-            let cut_off = self.head.started() && !self.head.done();
-            return if cut_off { Err(self.refuse(cx, Rejection::BadRequest, BAD)) } else { Ok(()) };
+            let cut_off = phase != Phase::Exchange && self.scanner.within_head();
+            return if cut_off { Err(self.refuse(cx, Rejection::BadRequest, BAD)) } else { Ok(0) };
         }
-        if self.watch().phase() == Phase::Idle {
+        if phase == Phase::Idle {
             self.watch().enter(Phase::Head, Some(self.timeouts.head));
         }
-        self.head.count(bytes).map_err(|bad| {
-            let (rejection, response) = match bad {
-                BadHead::LongTarget => (Rejection::TargetTooLong, TARGET_TOO_LONG),
-                BadHead::LargeFields => (Rejection::FieldsTooLarge, FIELDS_TOO_LARGE),
-                BadHead::RequestLine => (Rejection::BadRequest, BAD),
-            };
-            self.refuse(cx, rejection, response)
-        })
+        self.scanner.feed(bytes).map_err(|bad| self.refuse_bad(cx, bad))
+    }
+
+    /// Answers a request that has more than one reading.
+    fn refuse_bad(&mut self, cx: &mut Context<'_>, bad: Bad) -> io::Error {
+        if self.watch().phase() == Phase::Exchange {
+            // Its head passed: whoever serves it answers.
+            self.watch().refuse();
+            return io::Error::new(ErrorKind::InvalidData, "the request's body is malformed");
+        }
+        let (rejection, response) = match bad {
+            Bad::LongTarget => (Rejection::TargetTooLong, TARGET_TOO_LONG),
+            Bad::LargeFields => (Rejection::FieldsTooLarge, FIELDS_TOO_LARGE),
+            Bad::Malformed => (Rejection::BadRequest, BAD),
+        };
+        self.refuse(cx, rejection, response)
     }
 
     /// Answers before the parser would, as far as the socket takes it at once: nobody waits for a
@@ -203,14 +213,14 @@ impl Conn {
             _ if self.framed => true,
             _ if self.watch().refused() => true,
             Phase::Idle => false,
-            Phase::Head => self.head.started(),
+            Phase::Head => true,
             Phase::Exchange => !self.request_complete(),
         }
     }
 
-    /// All bytes of the request, as its head counts them, were given to the parser.
+    /// All bytes of the request were given to the parser.
     fn request_complete(&self) -> bool {
-        self.watch().request_length().is_some_and(|length| self.aligned && self.given >= length)
+        self.scanner.complete() && !self.watch().tunnel()
     }
 
     /// After its request a client sends nothing, or the next request. Such bytes stay in the socket:
@@ -306,12 +316,19 @@ impl AsyncRead for Conn {
         if !self.framed && self.watch().phase() == Phase::Exchange && self.request_complete() {
             return self.poll_beyond(cx);
         }
+        if let Some(bad) = self.scanner.bad() {
+            return Poll::Ready(Err(self.refuse_bad(cx, bad)));
+        }
         let before = buf.filled().len();
         let Some(io) = &mut self.io else {
             return Poll::Ready(Err(ErrorKind::NotConnected.into()));
         };
         match Pin::new(io).poll_read(cx, buf) {
-            Poll::Ready(Ok(())) => Poll::Ready(self.inspect(cx, &buf.filled()[before..])),
+            Poll::Ready(Ok(())) => {
+                let passed = self.inspect(cx, &buf.filled()[before..])?;
+                buf.set_filled(before + passed);
+                Poll::Ready(Ok(()))
+            }
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
             Poll::Pending => self.nothing_to_read(cx),
         }

@@ -7,17 +7,14 @@
 //! HTTP/2 is pingora's (the `h2` crate's), TLS is rustls'; here they get limits and deadlines.
 
 mod accept;
-#[cfg_attr(not(test), allow(dead_code, reason = "the connection does not ask it yet"))]
 mod chunks;
 mod client;
 mod conn;
-#[cfg_attr(not(test), allow(dead_code, reason = "the connection does not ask it yet"))]
 pub(crate) mod head;
 mod http1;
 mod http2;
 mod listener;
 mod patience;
-#[cfg_attr(not(test), allow(dead_code, reason = "the connection does not ask it yet"))]
 mod scanner;
 mod stream;
 mod tls;

@@ -15,7 +15,7 @@ use super::{
 
 /// Follows the requests of one connection.
 #[derive(Debug, Default)]
-pub(crate) struct RequestScanner {
+pub(super) struct RequestScanner {
     part: Part,
     /// Requests that ended and were not taken yet.
     whole: u32,
@@ -44,7 +44,7 @@ impl RequestScanner {
     /// # Errors
     /// When the request that these bytes go on with is bad. From the first bad one on, nothing
     /// passes any more.
-    pub(crate) fn feed(&mut self, bytes: &[u8]) -> Result<usize, Bad> {
+    pub(super) fn feed(&mut self, bytes: &[u8]) -> Result<usize, Bad> {
         if let Some(bad) = self.bad {
             return Err(bad);
         }
@@ -68,22 +68,27 @@ impl RequestScanner {
     }
 
     /// Whether all bytes of the request under way have come.
-    pub(crate) fn complete(&self) -> bool {
+    pub(super) fn complete(&self) -> bool {
         self.whole > 0
     }
 
     /// Whether a head has begun that is not at its end.
-    pub(crate) fn within_head(&self) -> bool {
+    pub(super) fn within_head(&self) -> bool {
         self.whole == 0 && matches!(&self.part, Part::Head(head) if head.started())
     }
 
+    /// Nothing has come that was not taken.
+    pub(super) fn idle(&self) -> bool {
+        self.bad.is_none() && !self.complete() && !self.within_head()
+    }
+
     /// What is wrong with the request behind those that passed.
-    pub(crate) fn bad(&self) -> Option<Bad> {
+    pub(super) fn bad(&self) -> Option<Bad> {
         self.bad
     }
 
     /// The parser has taken a request, from its first byte to its last.
-    pub(crate) fn taken(&mut self) {
+    pub(super) fn taken(&mut self) {
         match self.whole.checked_sub(1) {
             Some(left) => self.whole = left,
             // The parser saw an end where there is none: the two disagree.

@@ -147,6 +147,8 @@ pub(super) struct Stream {
     streams: Arc<Streams>,
     /// All of the body was read. With trailers behind it `h2` never says so.
     read: bool,
+    /// The response is complete: nobody needs the rest of the request (RFC 9113 §8.1).
+    answered: bool,
 }
 
 impl Stream {
@@ -162,6 +164,7 @@ impl Stream {
             patience: Patience::default(),
             streams: Arc::clone(streams),
             read: false,
+            answered: false,
         }
     }
 }
@@ -210,23 +213,32 @@ impl Session for Stream {
     }
 
     async fn write_response_header(&mut self, resp: Box<ResponseHeader>, end: bool) -> Result<()> {
-        self.inner.write_response_header(resp, end)
+        self.inner.write_response_header(resp, end)?;
+        self.answered |= end;
+        Ok(())
     }
 
     async fn write_response_header_ref(&mut self, resp: &ResponseHeader, end: bool) -> Result<()> {
-        self.inner.write_response_header_ref(resp, end)
+        self.inner.write_response_header_ref(resp, end)?;
+        self.answered |= end;
+        Ok(())
     }
 
     async fn write_body(&mut self, data: Bytes, end: bool) -> Result<()> {
-        self.inner.write_body(data, end).await
+        self.inner.write_body(data, end).await?;
+        self.answered |= end;
+        Ok(())
     }
 
     async fn write_trailers(&mut self, trailers: HeaderMap) -> Result<()> {
-        self.inner.write_trailers(trailers)
+        self.inner.write_trailers(trailers)?;
+        self.answered = true;
+        Ok(())
     }
 
     async fn response_duplex_vec(&mut self, tasks: Vec<HttpTask>) -> Result<bool> {
         let written = self.inner.response_duplex_vec(tasks).await;
+        self.answered |= matches!(written, Ok(true));
         // What pingora does not say: writing fails because of the client.
         written.map_err(|error| match error.esource() {
             ErrorSource::Unset => error.into_down(),
@@ -283,7 +295,11 @@ impl Session for Stream {
 
     /// pingora's, with an end.
     async fn read_body_or_idle(&mut self, no_body_expected: bool) -> Result<Option<Bytes>> {
-        let Self { inner, link, patience, streams, read: all } = self;
+        let Self { inner, link, patience, streams, read: all, answered } = self;
+        if *answered && !*all && !inner.is_body_done() {
+            *all = true;
+            return Ok(None);
+        }
         let watch = &*link.watch;
         let no_body_expected = no_body_expected || *all;
         let incomplete = !no_body_expected && !inner.is_body_done();

@@ -58,8 +58,8 @@ pub(crate) struct Watch {
     streaming: AtomicBool,
     /// The stream was ended by others.
     ended: AtomicBool,
-    /// Bytes of the request, head and body, where its head says how many these are.
-    request_length: AtomicU64,
+    /// What the client sends is no HTTP any more.
+    tunnel: AtomicBool,
     /// The client was refused while it may still be sending.
     refused: AtomicBool,
     waker: AtomicWaker,
@@ -187,14 +187,14 @@ impl Watch {
         self.refused.load(Ordering::Relaxed)
     }
 
-    /// Notes how long the request is; `None` where only its chunks tell.
-    pub(crate) fn set_request_length(&self, length: Option<u64>) {
-        self.request_length.store(length.unwrap_or(NEVER), Ordering::Relaxed);
+    /// From now on what the client sends is no HTTP any more.
+    pub(crate) fn open_tunnel(&self) {
+        self.tunnel.store(true, Ordering::Relaxed);
     }
 
-    /// How long the request is, if that is known.
-    pub(crate) fn request_length(&self) -> Option<u64> {
-        Some(self.request_length.load(Ordering::Relaxed)).filter(|length| *length != NEVER)
+    /// Whether what the client sends is no HTTP any more.
+    pub(super) fn tunnel(&self) -> bool {
+        self.tunnel.load(Ordering::Relaxed)
     }
 
     /// A write made no progress: gives the client `limit`, counted from the first such write.
@@ -295,7 +295,7 @@ impl Drain {
             stream: Mutex::default(),
             streaming: AtomicBool::new(false),
             ended: AtomicBool::new(false),
-            request_length: AtomicU64::new(NEVER),
+            tunnel: AtomicBool::new(false),
             refused: AtomicBool::new(false),
             waker: AtomicWaker::new(),
             drain: Arc::clone(self),

@@ -26,6 +26,9 @@ use tokio::sync::{mpsc, oneshot};
 /// How long to wait when `accept` fails: there may be no descriptor left.
 const TROUBLE: Duration = Duration::from_secs(1);
 
+/// For a process that is refused to say what it wants: nobody else can ask meanwhile.
+const REFUSAL: Duration = Duration::from_secs(1);
+
 /// What there is to hand over, and who is to know.
 #[derive(Debug)]
 pub(crate) struct Offer {
@@ -141,12 +144,14 @@ impl Giver {
     }
 
     fn admit(&self, stream: UnixStream) -> io::Result<()> {
-        let wire = Wire::new(stream)?;
+        let mut wire = Wire::new(stream)?;
         if !wire.is_trusted()? {
             tracing::error!("a process of another user asked to take over");
             return Ok(());
         }
         if self.0.is_busy.swap(true, Ordering::AcqRel) {
+            // Whoever is answered before it has asked takes that for an end.
+            let _ = wire.hear(Some(REFUSAL))?;
             let why = "another process is taking over already".to_owned();
             return wire.say(&Say::Refused { why });
         }

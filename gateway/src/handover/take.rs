@@ -10,7 +10,7 @@ use std::{
     net::{SocketAddr, TcpListener},
     os::unix::net::UnixStream,
     path::Path,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 /// Sockets that are taken at most.
@@ -61,11 +61,12 @@ fn receive(mut wire: Wire, sockets: &mut Sockets) -> io::Result<Takeover> {
     if !wire.is_trusted()? {
         return Err(io::Error::other("it is another user's"));
     }
-    wire.say(&Say::Upgrade {
+    let said = wire.say(&Say::Upgrade {
         protocols: PROTOCOLS.to_vec(),
         release: env!("CARGO_PKG_VERSION").to_owned(),
         pid: std::process::id(),
-    })?;
+    });
+    // What it said before it broke off is still there to be heard.
     let (pid, count) = match wire.hear(Some(ANSWER))? {
         Say::Sockets { pid, release, count, .. } if count <= MAX_SOCKETS => {
             tracing::info!(pid, release, "takes over from the running process");
@@ -73,6 +74,7 @@ fn receive(mut wire: Wire, sockets: &mut Sockets) -> io::Result<Takeover> {
         }
         other => return Err(unexpected(other)),
     };
+    said?;
     for _ in 0..count {
         let (name, activated) = match wire.hear(Some(ANSWER))? {
             Say::Socket { name, activated, .. } => (name, activated),
@@ -145,7 +147,16 @@ impl Predecessor {
     /// Tells the old process, if it is still there, that this one ends in order: it need not serve
     /// again.
     pub(crate) fn farewell(&self) {
-        let _ = self.0.lock().unwrap_or_else(PoisonError::into_inner).say(&Say::Farewell);
+        let _ = self.wire().say(&Say::Farewell);
+    }
+
+    /// Has the old process serve again, as if this one had died.
+    pub(crate) fn call_back(&self) {
+        self.wire().hang_up();
+    }
+
+    fn wire(&self) -> MutexGuard<'_, Wire> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -12,6 +12,7 @@ use std::{
     collections::VecDeque,
     io::{self, IoSlice, IoSliceMut},
     mem::MaybeUninit,
+    net::Shutdown,
     os::{
         fd::{BorrowedFd, OwnedFd},
         unix::net::UnixStream,
@@ -47,6 +48,11 @@ impl Wire {
     /// Another handle of the same end, to say something while somebody listens at this one.
     pub(super) fn speaker(&self) -> io::Result<Self> {
         Self::new(self.stream.try_clone()?)
+    }
+
+    /// Ends the connection, whoever else has a handle of it.
+    pub(super) fn hang_up(&self) {
+        let _ = self.stream.shutdown(Shutdown::Both);
     }
 
     /// Whether the other end is this user's, or root's.
@@ -118,7 +124,7 @@ impl Wire {
         }
     }
 
-    /// The descriptor that came with the line that was heard last.
+    /// The descriptor that came with the line that was heard last; call it for each that has one.
     pub(super) fn descriptor(&mut self) -> Option<OwnedFd> {
         self.descriptors.pop_front()
     }
@@ -188,7 +194,6 @@ mod tests {
             one
         });
         assert_eq!(other.hear(None).unwrap(), Say::Released);
-        assert!(other.descriptor().is_none());
         for socket in &sockets {
             let Say::Socket { address, .. } = other.hear(None).unwrap() else {
                 panic!("no socket")

@@ -33,10 +33,6 @@ const MAX_HOPS: usize = 32;
 pub(crate) fn admit(session: &Session, ctx: &mut Ctx, mirrors: &Mirrors) -> Result<(), Refusal> {
     let head = session.req_header();
     let peer = link(session).map_or(ctx.client, |link| link.client.peer);
-    let raw = session.as_http1().map(|http1| http1.get_headers_raw_bytes());
-    if let (Some(link), Some(raw)) = (link(session), &raw) {
-        link.watch.set_request_length(request_length(&head.headers, raw.len()));
-    }
     if link(session).is_some_and(|link| link.client.excess) {
         return Err(refusal(503, Rejection::TooManyConnections, "too many connections"));
     }
@@ -49,6 +45,7 @@ pub(crate) fn admit(session: &Session, ctx: &mut Ctx, mirrors: &Mirrors) -> Resu
     ctx.trusted = is_trusted(peer, &ctx.serving().plan().trusted_proxies);
     ctx.client = client;
 
+    let raw = session.as_http1().map(|http1| http1.get_headers_raw_bytes());
     check_head(head, raw.as_deref())?;
     let request = view(head, client);
     check_host(head, request.host)?;
@@ -272,18 +269,6 @@ fn check_framing(headers: &HeaderMap) -> Result<(), Refusal> {
         return if digits && once { Ok(()) } else { Err(BAD) };
     }
     Ok(())
-}
-
-/// Bytes of the whole request.
-fn request_length(headers: &HeaderMap, head: usize) -> Option<u64> {
-    if headers.contains_key(header::TRANSFER_ENCODING) {
-        return None;
-    }
-    let body = match headers.get(header::CONTENT_LENGTH) {
-        Some(length) => length.to_str().ok()?.parse::<u64>().ok()?,
-        None => 0,
-    };
-    body.checked_add(head as u64)
 }
 
 /// Refuses a body that says beforehand that it is too large.

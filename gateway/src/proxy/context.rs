@@ -22,7 +22,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tidegate_config::{Snapshot, plan};
-use tidegate_policies::{Decision, RouteId, VariantId};
+use tidegate_policies::{Decision, Reason, RouteId, VariantId};
 
 /// The state of one request. It pins one snapshot from its first to its last byte.
 #[derive(Debug)]
@@ -291,9 +291,14 @@ impl Ctx {
         trial::ended(self, outcome);
     }
 
-    /// Whatever the variant's rollout decides from now on ends its stream, too.
+    /// Whatever the variant's rollout decides from now on ends its stream, too; but not that of a
+    /// user whom a pin sends there whatever the rollout says.
     fn know_stream_end(&mut self) {
-        if self.may_rest {
+        let pinned = self
+            .chosen
+            .as_ref()
+            .is_some_and(|chosen| matches!(chosen.decision.reason, Reason::Pin(_)));
+        if self.may_rest && !pinned {
             self.stream_end = self.variant().map(|(_, variant)| variant.stream_end());
         }
     }

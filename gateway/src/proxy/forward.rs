@@ -37,9 +37,7 @@ pub(super) fn prepare(
     if upstream.version == Version::HTTP_2 || session.as_http1().is_none() {
         upstream.extensions_mut().remove::<Link>();
     }
-    if !ctx.trusted {
-        strip_claims(upstream);
-    }
+    strip_claims(upstream, ctx.trusted);
     set_certificate(session, upstream)?;
     set_host(upstream)?;
     if upstream.version == Version::HTTP_2 && takes_trailers(session.req_header()) {
@@ -56,16 +54,21 @@ pub(super) fn prepare(
     apply(upstream, &route.request_headers)
 }
 
-/// Takes away what an untrusted client says about itself.
-fn strip_claims(upstream: &mut RequestHeader) {
+/// Takes away what an untrusted client says about itself; and from everybody such names written with
+/// underscores, which no proxy sends and many servers (CGI, WSGI, Rack) take for the same.
+fn strip_claims(upstream: &mut RequestHeader, trusted: bool) {
     let claims = |name: &HeaderName| {
-        // A service behind CGI reads `_` as `-`.
-        let dashed = name.as_str().contains('_').then(|| name.as_str().replace('_', "-"));
-        let name = dashed.as_deref().unwrap_or(name.as_str());
-        name.starts_with("x-forwarded-")
-            || name.starts_with(INTERNAL_PREFIX)
+        let name = name.as_str();
+        let begins = |with: &str| {
+            let same = |(a, b): (u8, u8)| a == b || (a, b) == (b'_', b'-');
+            name.len() >= with.len() && name.bytes().zip(with.bytes()).all(same)
+        };
+        let claim = begins("x-forwarded-")
+            || begins(INTERNAL_PREFIX)
             || name == "forwarded"
-            || name == "x-real-ip"
+            || begins("x-real-ip")
+            || begins(CLIENT_CERT);
+        claim && (!trusted || name.contains('_'))
     };
     // Almost no request has any: look before allocating.
     while let Some(name) = upstream.headers.keys().find(|name| claims(name)).cloned() {
@@ -198,6 +201,25 @@ fn apply(upstream: &mut RequestHeader, ops: &HeaderOps) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn claims_are_seen_in_both_spellings() {
+        let left = |name: &'static str, trusted| {
+            let mut header = RequestHeader::build("GET", b"/", None).expect("a request");
+            header.insert_header(name, "x").expect("a field");
+            strip_claims(&mut header, trusted);
+            header.headers.contains_key(name)
+        };
+        for name in ["x-forwarded-for", "x-real-ip", "forwarded", "x-tidegate-shadow"] {
+            assert!(!left(name, false) && left(name, true), "{name}");
+        }
+        for name in ["x_forwarded_for", "x-forwarded_proto", "x_real_ip", "client_cert_chain"] {
+            assert!(!left(name, false) && !left(name, true), "{name}");
+        }
+        for name in ["x-forward", "x_trace_id", "x-real", "xx-forwarded-for", "client-ce"] {
+            assert!(left(name, false), "{name}");
+        }
+    }
 
     fn rewritten(from: &str, to: &str, target: &str) -> String {
         let mut header = RequestHeader::build("GET", target.as_bytes(), None).expect("a request");

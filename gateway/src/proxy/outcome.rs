@@ -100,7 +100,9 @@ pub(super) async fn answer(session: &mut Session, ctx: &mut Ctx, error: &Error) 
     }
     let (expired, stalled) =
         link(session).map_or((false, false), |link| (link.watch.expired(), link.watch.stalled()));
+    let malformed = link(session).is_some_and(|link| link.watch.refused());
     let (status, why) = match (status(error, expired), ctx.last_outcome) {
+        _ if malformed => (400, "the request body is malformed"),
         _ if stalled && !expired => (408, "the request body took too long"),
         ((503, _), Some(Outcome::Overloaded)) => (503, "the upstream is at its limit"),
         ((504, _), Some(Outcome::ClientAborted)) => (408, "the request body took too long"),

@@ -75,7 +75,7 @@ pub(super) fn received(
         if let Some(link) = link(session) {
             link.watch.expire_in(None);
             link.watch.let_rest();
-            link.watch.set_request_length(None);
+            link.watch.open_tunnel();
         }
     }
     if link(session).is_some_and(|link| link.watch.draining()) {
@@ -130,7 +130,10 @@ pub(super) fn prepare(
     response: &mut ResponseHeader,
     ctx: &Ctx,
 ) -> Result<()> {
-    if response.status.is_informational() {
+    // pingora would close the connection because of `100 Continue`, when the body is yet to come.
+    session.set_close_on_response_before_downstream_finish(!response.status.is_informational());
+    let switches = response.status == StatusCode::SWITCHING_PROTOCOLS;
+    if response.status.is_informational() && !switches {
         return Ok(());
     }
     if session.req_header().version < Version::HTTP_11 {

@@ -6,14 +6,15 @@ use anyhow::{Context, Result, bail};
 #[derive(Debug)]
 pub(crate) struct Case {
     pub(crate) name: String,
-    /// Requests that the upstream sees, as `METHOD target`.
-    pub(crate) served: Vec<String>,
+    /// What is answered: `METHOD target` of a request that the upstream sees, or the status of an
+    /// answer by the gateway.
+    pub(crate) answered: Vec<String>,
     /// What comes after these.
     pub(crate) end: End,
     pub(crate) bytes: Vec<u8>,
 }
 
-/// What the connection does after the requests that were served.
+/// What the connection does after its answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum End {
     /// It takes another request.
@@ -42,16 +43,16 @@ pub(crate) fn cases() -> Result<Vec<Case>> {
 }
 
 fn case(name: &str, fate: &str) -> Case {
-    let mut served: Vec<String> = fate.split(", ").map(str::to_owned).collect();
-    let end = match served.last().map(String::as_str) {
+    let mut answered: Vec<String> = fate.split(", ").map(str::to_owned).collect();
+    let end = match answered.last().map(String::as_str) {
         Some("refused") => End::Refused,
         Some("close") => End::Close,
         _ => End::Open,
     };
     if end != End::Open {
-        served.pop();
+        answered.pop();
     }
-    Case { name: name.to_owned(), served, end, bytes: Vec::new() }
+    Case { name: name.to_owned(), answered, end, bytes: Vec::new() }
 }
 
 fn unescape(text: &str, bytes: &mut Vec<u8>) -> Result<()> {

@@ -131,7 +131,7 @@ async fn grpc_services_say_it_themselves() -> Result<()> {
     let gateway = Gateway::start(&part.yaml()).await?;
     until(&gateway, "healthy").await?;
     server.serving("shop.Shop", "NOT_SERVING").await?;
-    assert_eq!(until(&gateway, "unhealthy").await?, "it says NotServing");
+    assert_eq!(until(&gateway, "unhealthy").await?, "it says NOT_SERVING");
     server.serving("shop.Shop", "SERVING").await?;
     until(&gateway, "healthy").await?;
     server.kill().await?;

@@ -6,7 +6,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use std::{
     fmt::Write as _,
     net::{IpAddr, SocketAddr},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Stdio,
     time::Duration,
 };
@@ -80,7 +80,7 @@ impl Dns {
     }
 }
 
-fn write(hosts: &PathBuf, names: &[(&str, &[IpAddr])]) -> Result<()> {
+fn write(hosts: &Path, names: &[(&str, &[IpAddr])]) -> Result<()> {
     let mut text = String::new();
     for (name, addresses) in names {
         for address in *addresses {
@@ -90,7 +90,7 @@ fn write(hosts: &PathBuf, names: &[(&str, &[IpAddr])]) -> Result<()> {
     Ok(std::fs::write(hosts, text)?)
 }
 
-async fn listen(address: SocketAddr, hosts: &PathBuf) -> Result<Option<Child>> {
+async fn listen(address: SocketAddr, hosts: &Path) -> Result<Option<Child>> {
     let mut child = Command::new("dnsmasq")
         .args(["--no-daemon", "--conf-file=/dev/null", "--no-resolv", "--no-hosts", "--pid-file="])
         .args(["--bind-interfaces", "--local=/test/", "--local-ttl=1"])

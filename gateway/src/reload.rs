@@ -357,8 +357,5 @@ fn restart_needed(running: &Plan, next: &Plan) -> Vec<String> {
             changes.push(format!("a change of `runtime.{key}` needs a restart"));
         }
     }
-    if running.runtime.upgrade_socket != next.runtime.upgrade_socket {
-        changes.push("another `runtime.upgrade_socket` needs a restart".to_owned());
-    }
     changes
 }

@@ -80,6 +80,7 @@ async fn connections_are_split_and_pinned_as_requests_are() -> Result<()> {
         assert_eq!(opened.header("x-origin"), "v2");
         assert_eq!(client.send(stream, "a").await?, "a");
     }
+    drop(client);
     gateway.stop().await
 }
 
@@ -141,6 +142,7 @@ async fn a_dead_variant_falls_back() -> Result<()> {
     assert_eq!(client.send(1, "a").await?, "a");
     gateway.counts(OPEN, &labels("stable"), 1.0).await?;
     gateway.counts(OPEN, &labels("canary"), 0.0).await?;
+    drop(client);
     gateway.stop().await
 }
 
@@ -159,6 +161,7 @@ async fn a_quiet_connection_stays() -> Result<()> {
     assert_eq!(client.send(1, "before").await?, "before");
     tokio::time::sleep(Duration::from_secs(4)).await;
     assert_eq!(client.send(1, "after").await?, "after");
+    drop(client);
     gateway.stop().await
 }
 
@@ -175,6 +178,7 @@ async fn a_reload_closes_nothing() -> Result<()> {
     assert_eq!(client.send(1, "still here").await?, "still here");
     gateway.counts(OPEN, &labels("stable"), 1.0).await?;
     gateway.counts(OPEN, &labels("canary"), 1.0).await?;
+    drop(client);
     gateway.stop().await
 }
 

@@ -179,29 +179,30 @@ async fn others_on_the_same_listener_hear_http() -> Result<()> {
 
 #[tokio::test]
 async fn a_retry_may_be_by_status() -> Result<()> {
-    let server = GrpcServer::start("v1").await?;
-    let keys = "retry: { attempts: 5, on: [\"grpc:unavailable\"], budget: 100%, backoff: 1ms, \
-                non_idempotent: true }";
-    // Two endpoints: a retry never goes to the one that failed.
-    let other = GrpcServer::start("v2").await?;
-    let both =
-        format!("endpoints: [\"{}\", \"{}\"], protocol: h2c", server.address(), other.address());
-    let config = Config::new().h2c("").upstream_with("both", &both).route(
-        "shop",
-        "/",
-        "[{ name: stable, upstream: both }]",
-    );
-    let gateway = Gateway::start(&config.also(keys).yaml()).await?;
+    let (bad, good) = tokio::try_join!(GrpcServer::start("v1"), GrpcServer::start("v1"))?;
+    let endpoints =
+        format!("endpoints: [\"{}\", \"{}\"], protocol: h2c", bad.address(), good.address());
+    let config = Config::new()
+        .h2c("")
+        .upstream_with("v1", &endpoints)
+        .route("shop", "/", "[{ name: stable, upstream: v1 }]")
+        .also("retry: { attempts: 1, on: [\"grpc:unavailable\"], budget: 100%, backoff: 1ms }");
+    let gateway = Gateway::start(&config.yaml()).await?;
     let client = client(&gateway).await?;
-    server.fail(0.3, 14).await?;
-    let report = client.load(100, &[]).await?;
-    assert_eq!(report.code(0), 100, "{report:?}");
-    assert!(server.calls().await? + other.calls().await? > 105);
+    bad.fail(1.0, 14).await?;
+    // Each that fails at one is tried at the other.
+    let report = client.load(60, &[]).await?;
+    assert_eq!((report.code(0), good.calls().await?), (60, 60), "{report:?}");
+    let failed = [("variant", "stable"), ("outcome", "server_error")];
+    gateway.counts(ATTEMPTS, &failed, bad.calls().await? as f64).await?;
+    assert!(bad.calls().await? >= 20);
     // What was not asked for is not tried again.
-    server.fail(1.0, 9).await?;
-    let before = server.calls().await? + other.calls().await?;
-    assert!(client.load(10, &[]).await?.code(9) > 0);
-    assert_eq!(server.calls().await? + other.calls().await? - before, 10);
+    bad.fail(1.0, 9).await?;
+    let before = bad.calls().await? + good.calls().await?;
+    let report = client.load(20, &[]).await?;
+    assert!(report.code(9) > 0 && report.code(0) + report.code(9) == 20, "{report:?}");
+    assert_eq!(bad.calls().await? + good.calls().await? - before, 20);
+    drop(client);
     gateway.stop().await
 }
 

@@ -80,7 +80,8 @@ async fn connections_are_split_and_pinned_as_requests_are() -> Result<()> {
         assert_eq!(opened.header("x-origin"), "v2");
         assert_eq!(client.send(stream, "a").await?, "a");
     }
-    gateway.cut().await
+    drop(client);
+    gateway.stop().await
 }
 
 #[tokio::test]
@@ -141,7 +142,8 @@ async fn a_dead_variant_falls_back() -> Result<()> {
     assert_eq!(client.send(1, "a").await?, "a");
     gateway.counts(OPEN, &labels("stable"), 1.0).await?;
     gateway.counts(OPEN, &labels("canary"), 0.0).await?;
-    gateway.cut().await
+    drop(client);
+    gateway.stop().await
 }
 
 /// Nothing may be said for longer than a request's body may rest.
@@ -159,7 +161,8 @@ async fn a_quiet_connection_stays() -> Result<()> {
     assert_eq!(client.send(1, "before").await?, "before");
     tokio::time::sleep(Duration::from_secs(4)).await;
     assert_eq!(client.send(1, "after").await?, "after");
-    gateway.cut().await
+    drop(client);
+    gateway.stop().await
 }
 
 #[tokio::test]
@@ -175,7 +178,8 @@ async fn a_reload_closes_nothing() -> Result<()> {
     assert_eq!(client.send(1, "still here").await?, "still here");
     gateway.counts(OPEN, &labels("stable"), 1.0).await?;
     gateway.counts(OPEN, &labels("canary"), 1.0).await?;
-    gateway.cut().await
+    drop(client);
+    gateway.stop().await
 }
 
 /// The end of the process is the end of its connections, at the latest when the drain is over.

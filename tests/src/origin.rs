@@ -224,6 +224,7 @@ async fn answer(
     let got = Recorded { method: parts.method, uri: parts.uri, headers: parts.headers, body };
     let behaviour = *shared.behaviour.lock().unwrap_or_else(PoisonError::into_inner);
     let wanted = got.header("x-want-status").parse().ok();
+    let is_head = got.method == Method::HEAD;
     let answer = match &shared.answer {
         Some(answer) => answer(&got),
         None => echo(&shared.name, &got),
@@ -245,7 +246,12 @@ async fn answer(
         Behaviour::Never => std::future::pending().await,
         Behaviour::Hangup => return Err(std::io::Error::other("as told")),
     };
-    let (mut parts, body) = answer.into_parts();
+    let (mut parts, mut body) = answer.into_parts();
+    if is_head {
+        // Only its length is told; hyper leaves the body out for HTTP/1.1 alone.
+        parts.headers.insert("content-length", body.len().into());
+        body.clear();
+    }
     if let Some(status) = status {
         parts.status = StatusCode::from_u16(status).map_err(std::io::Error::other)?;
     }

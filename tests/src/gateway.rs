@@ -354,6 +354,20 @@ impl Gateway {
         self.never_panicked()
     }
 
+    /// SIGTERM twice, for streams that would live as long as they are let: the second closes them.
+    ///
+    /// # Errors
+    /// As [`Self::stop`].
+    pub async fn cut(mut self) -> Result<()> {
+        self.signal(Signal::TERM)?;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        // It may have ended by itself.
+        let _ = self.signal(Signal::TERM);
+        let code = self.exit_code(SOON).await?;
+        ensure!(code == 0, "exit code {code}");
+        self.never_panicked()
+    }
+
     /// Waits for the end of a process that another took over from.
     ///
     /// # Errors

@@ -32,7 +32,7 @@ use std::{
 use tidegate_config::{Loaded, Store};
 use tokio::{
     runtime::Runtime,
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     sync::{mpsc, watch},
 };
 
@@ -250,7 +250,12 @@ impl Server {
         }
         let sweep = Arc::clone(&shared.drain).sweep();
         life.vital.spawn_on(endless("the sweeper", sweep), control.handle());
-        let reload = reload_on_hangup(shared.reloader.clone(), Arc::clone(&shared), service);
+        // From here on, and not from when the task runs: the signal would end the process.
+        let hangup = {
+            let _control = control.enter();
+            signal(SignalKind::hangup())?
+        };
+        let reload = reload_on_hangup(hangup, Arc::clone(&shared), service);
         life.vital.spawn_on(endless("SIGHUP", reload), control.handle());
         let keep_alive = service.keep_alive(proxy.handle().clone());
         life.vital.spawn_on(endless("the watchdog", keep_alive), control.handle());
@@ -334,14 +339,10 @@ pub(crate) fn until_told_to_stop() -> io::Result<impl Future<Output = ()> + Send
     })
 }
 
-async fn reload_on_hangup(reloader: Reloader, shared: Arc<Shared>, service: Service) {
-    let Ok(mut hangup) = signal(SignalKind::hangup()) else {
-        tracing::error!("SIGHUP cannot be listened for");
-        return std::future::pending().await;
-    };
+async fn reload_on_hangup(mut hangup: Signal, shared: Arc<Shared>, service: Service) {
     while hangup.recv().await.is_some() {
         service.reloading();
-        let report = reloader.reload(Cause::Signal).await;
+        let report = shared.reloader.reload(Cause::Signal).await;
         let rejected = report.is_none_or(|report| report.result == "rejected");
         let note = if rejected { "; what was to be loaded is rejected" } else { "" };
         service.ready(&format!("{}{note}", status(&shared)), false);

@@ -39,7 +39,7 @@ pub(crate) async fn client(gateway: &Gateway) -> Result<GrpcClient> {
 
 /// Every kind of call, as it is without a gateway.
 async fn every_kind(client: &GrpcClient, server: &GrpcServer) -> Result<()> {
-    let answer = client.unary(&[("x-echo", "1"), ("x-echo-bin", "bytes")]).await?;
+    let answer = client.unary(&[("x-echo", "1"), ("x-echo-too", "bytes")]).await?;
     assert_eq!((answer.code, answer.replies.as_slice()), (0, &["v1 hello".to_owned()][..]));
     assert_eq!((&*answer.initial("x-server"), &*answer.trailing("x-trailer")), ("v1", "v1"));
     assert_eq!((&*answer.initial("x-echo"), &*answer.trailing("x-echo")), ("1", "1"));

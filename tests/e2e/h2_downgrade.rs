@@ -167,6 +167,7 @@ async fn targets_that_are_none_are_refused() -> Result<()> {
             ("an empty method", but(":method", b"")),
             ("a method with a space", but(":method", b"GET /smuggled HTTP/1.1")),
             ("a method with a line", but(":method", b"GET\r\nx: y")),
+            ("an empty scheme", but(":scheme", b"")),
             ("a scheme with a line", but(":scheme", b"http\r\nx: y")),
             ("a scheme with a slash", but(":scheme", b"http://evil/")),
             ("CONNECT", vec![(b":method", b"CONNECT"), (b":authority", b"shop:80")]),
@@ -272,7 +273,13 @@ async fn lengths_that_are_not_the_bodys_smuggle_nothing() -> Result<()> {
             && whole.len() == 1
             && whole.iter().all(|got| got.body == b"abcde"[..] && got.uri == "/");
         let refused = matches!(status, 0 | 400 | 413 | 502) && whole.is_empty();
-        if !(refused || plain && lengths == ["5 "]) {
+        // What came until the length was wrong may be on its way: as much as was said, and no answer.
+        let begun = status == 0
+            && whole.len() == 1
+            && whole.iter().all(|got| {
+                got.uri == "/" && got.body.len().to_string() == lengths[0] && lengths.len() == 1
+            });
+        if !(refused || begun || plain && lengths == ["5 "]) {
             wrong.push(format!("{lengths:?} of {}: {status}, {whole:?}", body.concat().len()));
         }
     }

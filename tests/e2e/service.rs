@@ -163,6 +163,7 @@ async fn signs_of_life() -> Result<()> {
     gateway.signal(Signal::CONT)?;
     eventually("another sign", async || (count(&manager).ok()? > 0).then_some(())).await?;
     gateway.stop().await?;
+    count(&manager)?;
     // Meant for another process.
     let other = ["WATCHDOG_USEC=400000", "WATCHDOG_PID=1"];
     let gateway = manager.start_gateway(&other, &[]).await?;

@@ -12,7 +12,7 @@ use hyper::{
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::json;
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -89,6 +89,9 @@ impl std::fmt::Debug for Shared {
     }
 }
 
+/// A port that the system chooses.
+const ANYWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
 /// How many requests an origin remembers.
 const REMEMBERED: usize = 64;
 
@@ -98,7 +101,15 @@ impl Origin {
     /// # Errors
     /// When it cannot listen.
     pub async fn start(name: &str) -> Result<Self> {
-        Self::listen(name, None, false).await
+        Self::at(name, ANYWHERE).await
+    }
+
+    /// Starts one on this address.
+    ///
+    /// # Errors
+    /// When it cannot listen there.
+    pub async fn at(name: &str, address: SocketAddr) -> Result<Self> {
+        Self::listen(name, address, None, false).await
     }
 
     /// Starts one that speaks HTTP/2, without TLS.
@@ -106,7 +117,7 @@ impl Origin {
     /// # Errors
     /// When it cannot listen.
     pub async fn h2c(name: &str) -> Result<Self> {
-        Self::listen(name, None, true).await
+        Self::listen(name, ANYWHERE, None, true).await
     }
 
     /// Starts one whose answers `answer` makes; [`Behaviour`]s other than an echo come first.
@@ -117,11 +128,16 @@ impl Origin {
         name: &str,
         answer: impl Fn(&Recorded) -> Response<Bytes> + Send + Sync + 'static,
     ) -> Result<Self> {
-        Self::listen(name, Some(Box::new(answer)), false).await
+        Self::listen(name, ANYWHERE, Some(Box::new(answer)), false).await
     }
 
-    async fn listen(name: &str, answer: Option<Answer>, http2: bool) -> Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
+    async fn listen(
+        name: &str,
+        address: SocketAddr,
+        answer: Option<Answer>,
+        http2: bool,
+    ) -> Result<Self> {
+        let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared {
             name: name.to_owned(),

@@ -130,6 +130,8 @@ pub(super) fn prepare(
     response: &mut ResponseHeader,
     ctx: &Ctx,
 ) -> Result<()> {
+    // pingora would close the connection because of `100 Continue`, when the body is yet to come.
+    session.set_close_on_response_before_downstream_finish(!response.status.is_informational());
     let switches = response.status == StatusCode::SWITCHING_PROTOCOLS;
     if response.status.is_informational() && !switches {
         return Ok(());

@@ -6,9 +6,11 @@
 //! message HealthCheckResponse { ServingStatus status = 1; }
 //! ```
 
+use std::fmt;
+
 /// What a service says of itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Serving {
+pub(super) enum Status {
     Unknown,
     Serving,
     NotServing,
@@ -16,6 +18,18 @@ pub(super) enum Serving {
     ServiceUnknown,
     /// A number that is none of the others.
     Other(u64),
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Status::Unknown => f.write_str("UNKNOWN"),
+            Status::Serving => f.write_str("SERVING"),
+            Status::NotServing => f.write_str("NOT_SERVING"),
+            Status::ServiceUnknown => f.write_str("SERVICE_UNKNOWN"),
+            Status::Other(number) => write!(f, "{number}"),
+        }
+    }
 }
 
 /// A length-prefixed request for `service`.
@@ -33,7 +47,7 @@ pub(super) fn request(service: &str) -> Vec<u8> {
 }
 
 /// What a length-prefixed response says; an error in words if it is none.
-pub(super) fn response(body: &[u8]) -> Result<Serving, &'static str> {
+pub(super) fn response(body: &[u8]) -> Result<Status, &'static str> {
     const TRUNCATED: &str = "the answer is no whole message";
     let (prefix, message) = body.split_first_chunk::<5>().ok_or(TRUNCATED)?;
     let [compressed, length @ ..] = *prefix;
@@ -54,19 +68,19 @@ const fn tag(field: u8, wire_type: u8) -> u8 {
     field << 3 | wire_type
 }
 
-fn parse(mut message: &[u8]) -> Option<Serving> {
+fn parse(mut message: &[u8]) -> Option<Status> {
     // A field that is not there has its default.
-    let mut serving = Serving::Unknown;
+    let mut serving = Status::Unknown;
     while !message.is_empty() {
         let key = take_number(&mut message)?;
         match (key >> 3, (key & 7) as u8) {
             (1, NUMBER) => {
                 serving = match take_number(&mut message)? {
-                    0 => Serving::Unknown,
-                    1 => Serving::Serving,
-                    2 => Serving::NotServing,
-                    3 => Serving::ServiceUnknown,
-                    other => Serving::Other(other),
+                    0 => Status::Unknown,
+                    1 => Status::Serving,
+                    2 => Status::NotServing,
+                    3 => Status::ServiceUnknown,
+                    other => Status::Other(other),
                 }
             }
             (_, NUMBER) => drop(take_number(&mut message)?),
@@ -122,14 +136,14 @@ mod tests {
             body.extend(message);
             response(&body)
         };
-        assert_eq!(serving(&[0x08, 1]), Ok(Serving::Serving));
-        assert_eq!(serving(&[0x08, 2]), Ok(Serving::NotServing));
-        assert_eq!(serving(&[]), Ok(Serving::Unknown));
-        assert_eq!(serving(&[0x08, 0x80, 0x01]), Ok(Serving::Other(128)));
+        assert_eq!(serving(&[0x08, 1]), Ok(Status::Serving));
+        assert_eq!(serving(&[0x08, 2]), Ok(Status::NotServing));
+        assert_eq!(serving(&[]), Ok(Status::Unknown));
+        assert_eq!(serving(&[0x08, 0x80, 0x01]), Ok(Status::Other(128)));
         // Fields that a later version may have: a string, a number, both fixed sizes.
         let more =
             [0x12, 1, b'x', 0x18, 7, 0x21, 0, 0, 0, 0, 0, 0, 0, 0, 0x2d, 0, 0, 0, 0, 0x08, 1];
-        assert_eq!(serving(&more), Ok(Serving::Serving));
+        assert_eq!(serving(&more), Ok(Status::Serving));
         for broken in [&[0x08][..], &[0x12, 9], &[0x0f], &[0xff; 11]] {
             assert!(serving(broken).is_err(), "{broken:?}");
         }

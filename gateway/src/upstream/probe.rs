@@ -103,8 +103,8 @@ async fn ask_grpc(
     }
     Ok(match status.as_deref() {
         Some("0") => match grpc::response(&body) {
-            Ok(grpc::Serving::Serving) => Ok(()),
-            Ok(other) => Err(format!("it says {other:?}")),
+            Ok(grpc::Status::Serving) => Ok(()),
+            Ok(other) => Err(format!("it says {other}")),
             Err(why) => Err(why.to_owned()),
         },
         Some(code) => Err(format!("grpc-status {code}")),

@@ -53,7 +53,7 @@ async fn tend(members: Weak<Members>) {
         let due = async {
             match due {
                 Some(due) => {
-                    tokio::time::sleep(Duration::from_millis(due.saturating_sub(now))).await
+                    tokio::time::sleep(Duration::from_millis(due.saturating_sub(now))).await;
                 }
                 None => pending().await,
             }

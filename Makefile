@@ -1,10 +1,11 @@
 # One command for each thing to do; `make help` lists them.
 
 FUZZ_SECONDS ?= 20
+SOAK_SECONDS ?= 900
 ARGS ?=
 export PATH := $(CURDIR)/target/tools/bin:$(PATH):$(HOME)/.cargo/bin:/usr/sbin
 
-.PHONY: help demo build deps test lint audit fuzz bench
+.PHONY: help demo build deps test lint audit fuzz soak bench
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' Makefile | expand -t 16
@@ -40,6 +41,12 @@ audit: ## known vulnerabilities; fetches the advisory database from GitHub
 fuzz: ## each fuzz target for FUZZ_SECONDS (20)
 	@scripts/deps.sh build fuzz
 	scripts/fuzz.sh $(FUZZ_SECONDS)
+
+soak: ## a quarter of an hour of load with reloads, faults and an upgrade; SOAK_SECONDS=900
+	@scripts/deps.sh build test
+	cargo build --locked --release --workspace --bins
+	TIDEGATE_SOAK_SECONDS=$(SOAK_SECONDS) cargo nextest run --locked --release --profile soak --no-capture \
+		--package tidegate-tests -E 'test(/^soak::/)'
 
 bench: ## lookups and splits, instruction counts, how the judge of rollouts does, CPU time against a bare pingora proxy, Envoy and nginx
 	@scripts/deps.sh build bench

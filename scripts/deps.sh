@@ -32,7 +32,7 @@ main() {
             need_package dnsmasq dnsmasq-base dnsmasq dnsmasq &&
             need_browser &&
             need_package faketime faketime libfaketime libfaketime &&
-            need_package prlimit util-linux util-linux util-linux ;;
+            need_systemd && need_package prlimit util-linux util-linux util-linux ;;
         lint) ;;
         fuzz) need_package c++ g++ gcc-c++ gcc ;;
         bench) need_package wrk wrk wrk wrk && need_package taskset util-linux util-linux util-linux &&
@@ -92,6 +92,11 @@ need_venv() {
     if python3 -c 'import ensurepip' 2>/dev/null; then return; fi
     missing="$missing python3-venv"
     apt_packages="$apt_packages python3-venv"
+}
+
+# What plays systemd, and checks the units.
+need_systemd() {
+    if [ "$(uname)" = Linux ]; then need_package systemd-socket-activate systemd systemd systemd; fi
 }
 
 # A browser that a script can drive, under one of its names.

@@ -2,6 +2,7 @@
 
 use crate::{
     decode::{Decode, wrong_type},
+    plan::Protocol,
     problem::{Problems, did_you_mean},
     yaml::{Kind, Node},
 };
@@ -19,10 +20,32 @@ pub(crate) enum Metric {
     MismatchRate,
 }
 
-/// Declares a newtype over what a word stands for.
+/// What is spoken with an upstream, as it is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Spoken {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2, with or without TLS.
+    H2c,
+    /// HTTP/2 over TLS.
+    H2,
+}
+
+impl Spoken {
+    /// What is spoken, whatever it is spoken over.
+    pub(crate) fn version(self) -> Protocol {
+        match self {
+            Self::Http1 => Protocol::Http1,
+            Self::H2c | Self::H2 => Protocol::Http2,
+        }
+    }
+}
+
+/// Declares a newtype over what a word stands for; after `not`, words that others use for one.
 macro_rules! choice {
     ($( $(#[doc = $doc:literal])* $name:ident($inner:ty) $what:literal {
         $($word:literal => $value:expr,)+
+        $(not $($wrong:literal => $right:literal,)+)?
     } )*) => { $(
         $(#[doc = $doc])*
         #[derive(Debug, Clone, Copy)]
@@ -30,7 +53,8 @@ macro_rules! choice {
 
         impl Decode for $name {
             fn decode(node: &Node, problems: &mut Problems) -> Option<Self> {
-                choose(node, $what, &[$(($word, $value)),+], problems).map(Self)
+                let others: &[(&str, &str)] = &[$($(($wrong, $right)),+)?];
+                choose(node, $what, &[$(($word, $value)),+], others, problems).map(Self)
             }
 
             fn schema() -> Value {
@@ -41,6 +65,24 @@ macro_rules! choice {
 }
 
 choice! {
+    /// `protocol` of a listener, without TLS: whether it is HTTP/2.
+    ListenerProtocol(bool) "protocol" {
+        "http1" => false,
+        "h2c" => true,
+        not "h2" => "h2c", "http2" => "h2c", "grpc" => "h2c",
+    }
+    /// `client_auth` of a listener: whether clients without a certificate are served.
+    ClientAuth(bool) "kind of client authentication" {
+        "required" => false,
+        "optional" => true,
+    }
+    /// `protocol` of an upstream.
+    UpstreamProtocol(Spoken) "protocol" {
+        "http1" => Spoken::Http1,
+        "h2c" => Spoken::H2c,
+        "h2" => Spoken::H2,
+        not "http2" => "h2c", "grpc" => "h2c", "http" => "http1",
+    }
     /// `metric` of a gate.
     MetricName(Metric) "metric" {
         "error_rate" => Metric::ErrorRate,
@@ -69,6 +111,7 @@ fn choose<T: Copy>(
     node: &Node,
     what: &str,
     words: &[(&'static str, T)],
+    others: &[(&str, &'static str)],
     problems: &mut Problems,
 ) -> Option<T> {
     let names: Vec<&'static str> = words.iter().map(|(word, _)| *word).collect();
@@ -79,7 +122,8 @@ fn choose<T: Copy>(
     if let Some((_, value)) = words.iter().find(|(word, _)| **word == **text) {
         return Some(*value);
     }
-    let help = match problems.nearest(text, names.iter().copied()) {
+    let known = others.iter().find(|(other, _)| **other == **text).map(|(_, word)| *word);
+    let help = match known.or_else(|| problems.nearest(text, names.iter().copied())) {
         Some(word) => did_you_mean(word),
         None => format!("choose {}", either(&names)),
     };

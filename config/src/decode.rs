@@ -22,11 +22,6 @@ pub(crate) trait Decode: Sized {
     /// Reads `node`; `None` after an error, which was reported.
     fn decode(node: &Node, problems: &mut Problems) -> Option<Self>;
 
-    /// Reads the value of `key`.
-    fn decode_entry(_key: &Key, node: &Node, problems: &mut Problems) -> Option<Self> {
-        Self::decode(node, problems)
-    }
-
     /// The value of an absent key; `None`: it is required.
     fn absent() -> Option<Self> {
         None
@@ -54,7 +49,7 @@ pub(crate) trait Scalar: Sized {
 }
 
 /// Why a text is no such value.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Invalid {
     pub(crate) message: String,
     pub(crate) help: Option<String>,
@@ -182,32 +177,38 @@ impl<K: Scalar, V: Decode> Decode for Entries<K, V> {
     }
 }
 
-/// A key that a later version will read. Refused rather than ignored, so that nobody believes in a
-/// protection that is not there.
+/// The value of a key whose absence means something: one that is wrong was reported, and is not
+/// absent.
 #[derive(Debug)]
-pub(crate) struct Later;
+pub(crate) enum Given<T> {
+    Absent,
+    Wrong,
+    Right(T),
+}
 
-impl Decode for Later {
+impl<T> Given<T> {
+    /// The value, if there is a good one.
+    pub(crate) fn right(&self) -> Option<&T> {
+        match self {
+            Self::Right(value) => Some(value),
+            Self::Absent | Self::Wrong => None,
+        }
+    }
+}
+
+impl<T: Decode> Decode for Given<T> {
     const OPTIONAL: bool = true;
 
     fn decode(node: &Node, problems: &mut Problems) -> Option<Self> {
-        problems.error(node.span, "this is not supported yet");
-        Some(Self)
-    }
-
-    fn decode_entry(key: &Key, _node: &Node, problems: &mut Problems) -> Option<Self> {
-        problems
-            .error(key.span, format!("`{}` is not supported yet", key.text))
-            .help(format!("remove `{}` until a later version supports it", key.text));
-        Some(Self)
+        Some(T::decode(node, problems).map_or(Self::Wrong, Self::Right))
     }
 
     fn absent() -> Option<Self> {
-        Some(Self)
+        Some(Self::Absent)
     }
 
     fn schema() -> Value {
-        json!({ "x-tidegate-later": true })
+        T::schema()
     }
 }
 
@@ -283,8 +284,8 @@ impl<'a> Fields<'a> {
         problems: &mut Problems,
     ) -> Option<T> {
         let entry = self.entries.iter().find(|(key, _)| *key.text == *name);
-        if let Some((key, node)) = entry {
-            let decoded = T::decode_entry(key, node, problems);
+        if let Some((_, node)) = entry {
+            let decoded = T::decode(node, problems);
             if decoded.is_some() || whole {
                 return decoded;
             }
@@ -352,7 +353,7 @@ macro_rules! schema {
     )*) => { $(
         $(#[doc = $doc])*
         #[derive(Debug)]
-        #[allow(dead_code, reason = "keys of later work are decoded only to be refused")]
+        #[allow(dead_code, reason = "a key with one possible value is decoded only to be checked")]
         pub(crate) struct $name {
             $( $(#[doc = $field_doc])* pub(crate) $field: $type, )*
         }

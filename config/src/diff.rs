@@ -1,9 +1,12 @@
 //! What changes for users when one plan takes the place of another.
 
-use crate::plan::{Compare, HeaderOps, Mirror, Plan, Rollout, Route};
-use std::{collections::HashMap, sync::Arc, time::Duration};
+mod words;
+
+use crate::plan::{Compare, HeaderOps, Listener, Mirror, Plan, Rollout, Route};
+use std::{collections::HashMap, sync::Arc};
 use tidegate_judge as judge;
-use tidegate_policies::{KeySource, VariantId, moved_users};
+use tidegate_policies::{VariantId, moved_users};
+use words::{fallback, limit, listed, rate, retry, rewrite, sources};
 
 /// How many users are looked at for the share that moves: an error of at most 0.5 % in the worst
 /// case (one standard deviation).
@@ -105,6 +108,10 @@ fn route_diff(old: (&Plan, &Route), new: (&Plan, &Route)) -> Option<RouteDiff> {
     note("salt", old.text.salt.to_string(), new.text.salt.to_string());
     note("pins", listed(&old.text.pins), listed(&new.text.pins));
     note("timeout", limit(old.timeout), limit(new.timeout));
+    note("retry", retry(old), retry(new));
+    note("rate_limit", rate(old), rate(new));
+    note("allow_from", listed(&old.access.allow), listed(&new.access.allow));
+    note("deny_from", listed(&old.access.deny), listed(&new.access.deny));
     note("max_body", old.max_body.to_string(), new.max_body.to_string());
     note("rewrite", rewrite(old), rewrite(new));
     note("expose_variant", old.expose_variant.to_string(), new.expose_variant.to_string());
@@ -225,7 +232,7 @@ fn rollout<'a>(plan: &'a Plan, name: &str) -> Option<&'a Rollout> {
 
 /// A new revision starts a new run, so it is shown; of anything else only that it changed.
 fn rollouts(old: &Plan, new: &Plan, other: &mut Vec<String>) {
-    for Rollout { plan, notify, .. } in &new.rollouts {
+    for Rollout { plan, notify, drain_streams } in &new.rollouts {
         let name = &plan.name;
         let Some(before) = rollout(old, name) else {
             other.push(format!("rollout {name} added"));
@@ -236,7 +243,8 @@ fn rollouts(old: &Plan, new: &Plan, other: &mut Vec<String>) {
             other.push(format!("rollout {name}: revision {revision} -> {}", plan.revision));
         }
         let same = judge::Plan { revision: revision.clone(), ..(**plan).clone() };
-        if same != *before.plan || *notify != before.notify {
+        let told = (notify, drain_streams) == (&before.notify, &before.drain_streams);
+        if same != *before.plan || !told {
             other.push(format!("rollout {name} changed"));
         }
     }
@@ -245,24 +253,48 @@ fn rollouts(old: &Plan, new: &Plan, other: &mut Vec<String>) {
     other.extend(gone.map(|name| format!("rollout {name} removed")));
 }
 
-fn process(old: &Plan, new: &Plan, result: &mut PlanDiff) {
-    if old.listeners != new.listeners {
+/// What is opened needs a restart; what is asked of clients then does not.
+fn listeners(old: &Plan, new: &Plan, result: &mut PlanDiff) {
+    let opened = |plan: &Plan| -> Vec<_> {
+        let opened = |listener: &Listener| {
+            (listener.name.clone(), listener.address, listener.protocol.kind())
+        };
+        plan.listeners.iter().map(opened).collect()
+    };
+    if opened(old) != opened(new) {
         result.restart.push("listeners".to_owned());
+        return;
     }
+    for (before, after) in old.listeners.iter().zip(&new.listeners) {
+        if before != after {
+            result.other.push(format!("listener {} changed", after.name));
+        }
+    }
+}
+
+fn process(old: &Plan, new: &Plan, result: &mut PlanDiff) {
+    listeners(old, new, result);
     if old.admin != new.admin {
         result.restart.push("admin".to_owned());
     }
     if old.state != new.state {
         result.restart.push("state".to_owned());
     }
-    if old.runtime.threads != new.runtime.threads {
-        result.restart.push("runtime.threads".to_owned());
+    let (before, after) = (&old.runtime, &new.runtime);
+    for (key, differs) in [
+        ("runtime.threads", before.threads != after.threads),
+        ("runtime.resolvers", before.resolvers != after.resolvers),
+        ("runtime.upgrade_socket", before.upgrade_socket != after.upgrade_socket),
+    ] {
+        result.restart.extend(differs.then(|| key.to_owned()));
     }
-    if old.runtime.drain_timeout != new.runtime.drain_timeout {
-        result.other.push("runtime.drain_timeout".to_owned());
-    }
-    if old.runtime.mirror_memory != new.runtime.mirror_memory {
-        result.other.push("runtime.mirror_memory".to_owned());
+    for (key, differs) in [
+        ("runtime.drain_delay", before.drain_delay != after.drain_delay),
+        ("runtime.drain_timeout", before.drain_timeout != after.drain_timeout),
+        ("runtime.max_requests", before.max_requests != after.max_requests),
+        ("runtime.mirror_memory", before.mirror_memory != after.mirror_memory),
+    ] {
+        result.other.extend(differs.then(|| key.to_owned()));
     }
     if old.access_log != new.access_log {
         result.other.push("access_log".to_owned());
@@ -270,35 +302,4 @@ fn process(old: &Plan, new: &Plan, result: &mut PlanDiff) {
     if old.trusted_proxies != new.trusted_proxies {
         result.other.push("trusted_proxies".to_owned());
     }
-}
-
-fn sources(route: &Route) -> String {
-    let one = |source: &KeySource| match source {
-        KeySource::Header(name) => format!("header {name}"),
-        KeySource::Cookie(name) => format!("cookie {name}"),
-        KeySource::ClientIp => "client_ip".to_owned(),
-    };
-    listed(&route.policy.bucket_by.iter().map(one).collect::<Vec<_>>())
-}
-
-fn listed<T: std::fmt::Display>(texts: &[T]) -> String {
-    if texts.is_empty() {
-        return "none".to_owned();
-    }
-    let texts: Vec<String> = texts.iter().map(|text| format!("[{text}]")).collect();
-    texts.join(" ")
-}
-
-fn limit(timeout: Option<Duration>) -> String {
-    timeout.map_or_else(|| "none".to_owned(), |timeout| format!("{timeout:?}"))
-}
-
-fn rewrite(route: &Route) -> String {
-    let rewrite = route.rewrite.as_ref();
-    rewrite.map_or_else(|| "none".to_owned(), |rewrite| rewrite.to_prefix.to_string())
-}
-
-fn fallback(route: &Route, id: Option<VariantId>) -> String {
-    id.and_then(|id| route.variants.get(usize::from(id.0)))
-        .map_or_else(|| "none".to_owned(), |variant| variant.name.to_string())
 }

@@ -9,8 +9,10 @@
 //! Every step reports *all* its errors, each with file, line, column, key path and a suggestion.
 #![forbid(unsafe_code)]
 
+mod address;
 mod choice;
 mod compile;
+mod credentials;
 mod decode;
 mod describe;
 mod diagnostic;
@@ -34,6 +36,7 @@ mod yaml;
 #[cfg(test)]
 mod yaml_tests;
 
+pub use credentials::Material;
 pub use diagnostic::{Diagnostic, Place, Severity};
 pub use diff::{PlanDiff, RouteDiff, WeightDiff, diff};
 pub use effective::effective;

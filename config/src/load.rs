@@ -3,6 +3,7 @@
 
 use crate::{
     compile,
+    credentials::{Credentials, Material},
     decode::Decode,
     diagnostic::{Diagnostic, Severity, SourceView, resolve},
     include,
@@ -40,6 +41,8 @@ pub struct Loaded {
     pub watched: Vec<PathBuf>,
     /// A hash of everything that was read; the same digest means that nothing changed.
     pub digest: u64,
+    /// Certificates and keys as they were used.
+    pub material: Material,
 }
 
 /// A file that was used.
@@ -96,6 +99,8 @@ impl Loaded {
 /// Everything that is wrong, when the main file is, or an included file that cannot be replaced.
 pub fn load(path: &Path, last_good: Option<&Loaded>) -> Result<Loaded, Failure> {
     let mut files = Files::read(path);
+    let directory = path.parent().unwrap_or(Path::new(""));
+    let mut credentials = Credentials::new(directory, last_good.map(|loaded| &loaded.material));
     let good: HashMap<&Path, &Arc<str>> = last_good
         .iter()
         .flat_map(|loaded| loaded.sources.iter().skip(1))
@@ -105,11 +110,11 @@ pub fn load(path: &Path, last_good: Option<&Loaded>) -> Result<Loaded, Failure> 
     let mut replaced: BTreeSet<u32> = BTreeSet::new();
     let mut first_failure = None;
     for _ in 0..MAX_ROUNDS {
-        let (plan, problems) = files.compile();
+        let (plan, problems) = files.compile(&mut credentials);
         let diagnostics = |problems| resolve(problems, &files.views());
         if let Some(plan) = plan {
             let warnings = diagnostics(problems);
-            return Ok(files.loaded(plan, warnings, degraded));
+            return Ok(files.loaded(plan, credentials, warnings, degraded));
         }
         let bad: BTreeSet<u32> = problems
             .iter()
@@ -126,13 +131,14 @@ pub fn load(path: &Path, last_good: Option<&Loaded>) -> Result<Loaded, Failure> 
         degraded.extend(theirs);
         for file in bad {
             files.replace(file, &good);
+            credentials.fall_back(file);
             replaced.insert(file);
         }
     }
-    Err(files.failure(first_failure.unwrap_or_default()))
+    Err(files.failure(&credentials, first_failure.unwrap_or_default()))
 }
 
-/// Compiles a text that includes no other file, as if it were the file `name`. Reads nothing.
+/// Compiles a text that names no other file, as if it were the file `name`. Reads nothing.
 ///
 /// # Errors
 /// Everything that is wrong with it.
@@ -144,7 +150,7 @@ pub fn compile_text(name: &str, text: &str) -> Result<Plan, Vec<Diagnostic>> {
         main.problems.append(&mut problems.list);
     }
     let files = Files { main, includes: Vec::new(), watched: Vec::new(), digest: 0 };
-    let (plan, problems) = files.compile();
+    let (plan, problems) = files.compile(&mut Credentials::none());
     plan.ok_or_else(|| resolve(problems, &files.views()))
 }
 
@@ -223,7 +229,7 @@ impl Files {
     }
 
     /// Compiles what there is; the problems are those of all files and of the whole.
-    fn compile(&self) -> (Option<Plan>, Vec<Problem>) {
+    fn compile(&self, credentials: &mut Credentials<'_>) -> (Option<Plan>, Vec<Problem>) {
         let mut problems = Problems::default();
         problems.list.extend(self.main.problems.iter().cloned());
         problems.dropped.extend(self.main.dropped.iter().cloned());
@@ -236,10 +242,9 @@ impl Files {
         let included: Vec<&Included> =
             self.includes.iter().filter_map(|include| include.decoded.as_ref()).collect();
         let directory = self.main.path.parent().unwrap_or(Path::new(""));
-        let plan =
-            self.main.decoded.as_ref().and_then(|document| {
-                compile::compile(document, &included, directory, &mut problems)
-            });
+        let plan = self.main.decoded.as_ref().and_then(|document| {
+            compile::compile(document, &included, directory, credentials, &mut problems)
+        });
         (plan, problems.list)
     }
 
@@ -269,7 +274,13 @@ impl Files {
         main.chain(self.includes.iter().map(Unit::view)).collect()
     }
 
-    fn loaded(self, plan: Plan, warnings: Vec<Diagnostic>, degraded: Vec<Diagnostic>) -> Loaded {
+    fn loaded(
+        self,
+        plan: Plan,
+        credentials: Credentials<'_>,
+        warnings: Vec<Diagnostic>,
+        degraded: Vec<Diagnostic>,
+    ) -> Loaded {
         let main = Source { path: self.main.path, text: self.main.text };
         let used = self.includes.into_iter().filter(|include| include.used);
         let includes = used.map(|include| Source { path: include.path, text: include.text });
@@ -278,12 +289,17 @@ impl Files {
             warnings,
             degraded,
             sources: std::iter::once(main).chain(includes).collect(),
-            watched: self.watched,
-            digest: self.digest,
+            watched: self.watched.into_iter().chain(credentials.watched()).collect(),
+            digest: credentials.digest(self.digest),
+            material: credentials.into_used(),
         }
     }
 
-    fn failure(self, diagnostics: Vec<Diagnostic>) -> Failure {
-        Failure { diagnostics, watched: self.watched, digest: self.digest }
+    fn failure(self, credentials: &Credentials<'_>, diagnostics: Vec<Diagnostic>) -> Failure {
+        Failure {
+            diagnostics,
+            watched: self.watched.into_iter().chain(credentials.watched()).collect(),
+            digest: credentials.digest(self.digest),
+        }
     }
 }

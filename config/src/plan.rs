@@ -83,6 +83,17 @@ pub enum ListenerProtocol {
     Tls(Arc<ServerTls>),
 }
 
+impl ListenerProtocol {
+    /// What cannot change while the listener is open, in words.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Http1 => "http1",
+            Self::H2c => "h2c",
+            Self::Tls(_) => "tls",
+        }
+    }
+}
+
 /// How a listener speaks TLS.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerTls {

@@ -4,7 +4,7 @@ use crate::problem::{Problem, Span};
 use std::{fs::File, io::Read as _, path::Path};
 
 /// The largest configuration file. Ten thousand routes take 3 MiB.
-pub(crate) const MAX_FILE: u64 = 16 << 20;
+const MAX_FILE: u64 = 16 << 20;
 
 /// A file's text, as far as there is one.
 pub(crate) struct Text {
@@ -23,7 +23,7 @@ pub(crate) fn read(file: u32, path: &Path, regular: bool) -> Text {
         let problem = Problem { error: true, span, message, help: None, note: None };
         Text { text: String::new(), bytes, problem: Some(problem) }
     };
-    let bytes = match read_bytes(path, regular) {
+    let bytes = match read_bytes(path, regular, MAX_FILE) {
         Ok(bytes) => bytes,
         Err(error) => return failed(format!("cannot read this file: {error}"), Vec::new()),
     };
@@ -48,12 +48,13 @@ pub(crate) fn read(file: u32, path: &Path, regular: bool) -> Text {
     }
 }
 
-fn read_bytes(path: &Path, regular: bool) -> std::io::Result<Vec<u8>> {
+/// Reads a file up to one byte more than `max`.
+pub(crate) fn read_bytes(path: &Path, regular: bool, max: u64) -> std::io::Result<Vec<u8>> {
     let kind = std::fs::metadata(path)?;
     if kind.is_dir() || (regular && !kind.is_file()) {
         return Err(std::io::Error::other("it is not a regular file"));
     }
     let mut bytes = Vec::new();
-    File::open(path)?.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
+    File::open(path)?.take(max + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
 }

@@ -1,17 +1,15 @@
-//! Values that are names or addresses, parsed to types that cannot be wrong.
+//! Values that are names and other words, parsed to types that cannot be wrong.
 
 use crate::decode::{Invalid, Scalar};
 use http::{HeaderName, HeaderValue, Method};
-use ipnet::IpNet;
 use serde_json::{Value, json};
 use std::{
-    net::{IpAddr, SocketAddr},
     num::{NonZeroU32, NonZeroU64},
     str::FromStr,
 };
-use tidegate_policies::{HostPattern, PathMatch, ValueMatch};
+use tidegate_policies::{PathMatch, ValueMatch};
 
-use crate::plan::{self, Endpoint, LoadBalance};
+use crate::plan::{self, LoadBalance};
 use tidegate_compare::Pattern;
 
 /// The most worker threads that make sense to ask for.
@@ -21,7 +19,7 @@ const MAX_THREADS: u32 = 1_024;
 const MAX_NAME: usize = 64;
 
 /// Declares a newtype over what a text is parsed to.
-macro_rules! text {
+macro_rules! parsed {
     ($( $(#[doc = $doc:literal])* $name:ident($inner:ty) $expected:literal $schema:tt $parse:expr; )*) => { $(
         $(#[doc = $doc])*
         #[derive(Debug, Clone)]
@@ -42,17 +40,11 @@ macro_rules! text {
     )* };
 }
 
-text! {
+pub(crate) use parsed;
+
+parsed! {
     /// The name of a thing: a metric's label, a part of admin URLs.
     Name(String) "a name" { "type": "string", "pattern": "^[A-Za-z0-9_.-]{1,64}$" } name;
-    /// An IP address and port to listen on.
-    Address(SocketAddr) "an address such as `127.0.0.1:8080`" { "type": "string" } address;
-    /// `host:port` of a server.
-    Server(Endpoint) "an endpoint such as `127.0.0.1:9001`" { "type": "string" } endpoint;
-    /// A network, or one address.
-    Network(IpNet) "a network such as `10.0.0.0/8`" { "type": "string" } network;
-    /// A host or wildcard.
-    Host(HostPattern) "a host such as `shop.example.com`" { "type": "string" } host;
     /// A method in capitals.
     MethodName(Method) "a method such as `GET`" { "type": "string", "pattern": "^[A-Z]+$" } method;
     /// A header's name.
@@ -70,8 +62,10 @@ text! {
     /// How an endpoint is chosen.
     Balance(LoadBalance) "`round_robin`, `least_request` or `consistent_hash`"
         { "enum": ["round_robin", "least_request", "consistent_hash"] } balance;
-    /// What is spoken with an upstream.
-    Protocol(plan::Protocol) "`http1` or `h2c`" { "enum": ["http1", "h2c"] } protocol;
+    /// The lowest version of TLS. A number in YAML, too.
+    TlsVersion(plan::TlsVersion) "`1.2` or `1.3`" { "enum": ["1.2", "1.3", 1.2, 1.3] } tls_version;
+    /// A path with a query, perhaps.
+    Target(String) "a path such as `/healthz`" { "type": "string", "pattern": "^/" } target;
     /// A pattern of JSON paths.
     JsonPath(Pattern) "a JSON path such as `$.timestamp`"
         { "type": "string", "pattern": "^[$]" } json_path;
@@ -217,81 +211,6 @@ fn name(text: &str) -> Result<String, Invalid> {
     Ok(text.to_owned())
 }
 
-fn address(text: &str) -> Result<SocketAddr, Invalid> {
-    text.parse().map_err(|_| {
-        let invalid = Invalid::new(format!("`{text}` is not an IP address and port"));
-        match text.strip_prefix("localhost:").or(text.strip_prefix(':')) {
-            Some(port) => invalid.help(format!("did you mean `127.0.0.1:{port}`?")),
-            None => invalid.help("write it as `127.0.0.1:8080` or `[::1]:8080`"),
-        }
-    })
-}
-
-fn endpoint(text: &str) -> Result<Endpoint, Invalid> {
-    if let Some((scheme, rest)) = text.split_once("://") {
-        return Err(Invalid::new(format!("an endpoint has no scheme (`{scheme}://`)"))
-            .help(format!("did you mean `{}`?", rest.trim_end_matches('/'))));
-    }
-    let no_port = || {
-        Invalid::new(format!("the endpoint `{text}` has no port"))
-            .help(format!("write it as `{}:80`", bracketed(text)))
-    };
-    if text.parse::<IpAddr>().is_ok() {
-        return Err(no_port());
-    }
-    if let Ok(address) = text.parse::<SocketAddr>() {
-        return nonzero_port(text, address.port()).map(|_| Endpoint::Address(address));
-    }
-    let (host, port) = text.rsplit_once(':').ok_or_else(no_port)?;
-    let parsed = port.parse().ok().filter(|_| port.bytes().all(|b| b.is_ascii_digit()));
-    let port = nonzero_port(text, parsed.unwrap_or(0))?;
-    if !is_host_name(host) {
-        return Err(Invalid::new(format!("`{host}` is not a host name or an IP address")));
-    }
-    Ok(Endpoint::Name(host.to_ascii_lowercase().into(), port))
-}
-
-fn nonzero_port(text: &str, port: u16) -> Result<u16, Invalid> {
-    match port {
-        0 => Err(Invalid::new(format!("the endpoint `{text}` needs a port from 1 to 65535"))),
-        port => Ok(port),
-    }
-}
-
-fn bracketed(text: &str) -> String {
-    if text.contains(':') { format!("[{text}]") } else { text.to_owned() }
-}
-
-/// Letters, digits, `-` and `_` (which names in container networks have) in labels; not something
-/// that looks like a mistyped IPv4 address.
-fn is_host_name(host: &str) -> bool {
-    let label = |label: &str| {
-        (1..=63).contains(&label.len())
-            && label.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
-    };
-    let host = host.strip_suffix('.').unwrap_or(host);
-    let last = host.rsplit('.').next().unwrap_or_default();
-    host.len() <= 253 && host.split('.').all(label) && (last.bytes().any(|b| !b.is_ascii_digit()))
-}
-
-fn network(text: &str) -> Result<IpNet, Invalid> {
-    if let Ok(address) = text.parse::<IpAddr>() {
-        return Ok(IpNet::from(address));
-    }
-    let net: IpNet = text.parse().map_err(|_| {
-        Invalid::new(format!("`{text}` is not a network")).help("write it as `10.0.0.0/8`")
-    })?;
-    if net != net.trunc() {
-        return Err(Invalid::new(format!("`{text}` has bits set beyond its prefix"))
-            .help(format!("did you mean `{}` or the one address `{}`?", net.trunc(), net.addr())));
-    }
-    Ok(net)
-}
-
-fn host(text: &str) -> Result<HostPattern, Invalid> {
-    HostPattern::from_str(text).map_err(|error| Invalid::new(error.to_string()))
-}
-
 fn method(text: &str) -> Result<Method, Invalid> {
     if text == "CONNECT" {
         return Err(Invalid::new("CONNECT is never routed"));
@@ -362,14 +281,23 @@ fn balance(text: &str) -> Result<LoadBalance, Invalid> {
     }
 }
 
-fn protocol(text: &str) -> Result<plan::Protocol, Invalid> {
+fn tls_version(text: &str) -> Result<plan::TlsVersion, Invalid> {
     match text {
-        "http1" => Ok(plan::Protocol::Http1),
-        "h2c" => Ok(plan::Protocol::Http2),
-        _ => {
-            Err(Invalid::new(format!("unknown protocol `{text}`")).help("choose `http1` or `h2c`"))
-        }
+        "1.2" => Ok(plan::TlsVersion::V12),
+        "1.3" => Ok(plan::TlsVersion::V13),
+        _ => Err(Invalid::new(format!("unknown TLS version `{text}`"))
+            .help("choose `1.2` or `1.3`; what is older is not safe")),
     }
+}
+
+fn target(text: &str) -> Result<String, Invalid> {
+    let (path, query) = text.split_once('?').unwrap_or((text, ""));
+    if let Some(wrong) = query.chars().find(|c| !c.is_ascii_graphic() || *c == '#') {
+        return Err(Invalid::new(format!("a query cannot contain `{}`", wrong.escape_debug()))
+            .help("write it percent-encoded, as it is sent"));
+    }
+    self::path(path)?;
+    Ok(text.to_owned())
 }
 
 fn json_path(text: &str) -> Result<Pattern, Invalid> {
@@ -379,40 +307,6 @@ fn json_path(text: &str) -> Result<Pattern, Invalid> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn endpoints() {
-        let address = |text: &str| Endpoint::Address(text.parse().expect("an address"));
-        assert_eq!(endpoint("127.0.0.1:80"), Ok(address("127.0.0.1:80")));
-        assert_eq!(endpoint("[::1]:80"), Ok(address("[::1]:80")));
-        assert_eq!(endpoint("Shop.internal:80"), Ok(Endpoint::Name("shop.internal".into(), 80)));
-        let wrong = [
-            "",
-            "shop",
-            "shop:",
-            "shop:0",
-            "shop:65536",
-            "shop:+80",
-            "127.0.0.1",
-            "::1",
-            ":80",
-            "127.0.0.1:0",
-            "http://shop:80",
-            "256.0.0.1:80",
-            "a b:80",
-            "a..b:80",
-        ];
-        for text in wrong {
-            assert!(endpoint(text).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn networks() {
-        assert_eq!(network("10.1.2.3").map(|net| net.to_string()), Ok("10.1.2.3/32".to_owned()));
-        assert!(network("10.0.0.1/8").is_err());
-        assert!(network("::1/129").is_err());
-    }
 
     #[test]
     fn names() {

@@ -1,12 +1,17 @@
 //! From files to plans, and from mistakes to messages.
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
-use std::{net::IpAddr, path::Path, path::PathBuf, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::{Path, PathBuf},
+    time::Duration,
+};
 use tidegate_config::{
     Plan, compile_text, load,
     plan::{
-        AccessLog, Admin, Endpoint, HeaderOps, IssueCookie, Listener, LoadBalance, LogTarget,
-        Protocol, Rewrite, Runtime, Upstream, UpstreamLimits, UpstreamTimeouts, Variant,
+        AccessLog, Admin, ClientTimeouts, Endpoint, HeaderOps, IssueCookie, Listener,
+        ListenerLimits, ListenerProtocol, LoadBalance, LogTarget, Protocol, Rewrite, Runtime,
+        Upstream, UpstreamLimits, UpstreamTimeouts, Variant,
     },
     render,
 };
@@ -20,6 +25,22 @@ fn data(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name)
 }
 
+/// With every default.
+fn listener(name: &str, address: SocketAddr) -> Listener {
+    Listener {
+        name: name.into(),
+        address,
+        protocol: ListenerProtocol::Http1,
+        limits: ListenerLimits { connections: None, connections_per_client: None },
+        timeouts: ClientTimeouts {
+            head: Duration::from_secs(10),
+            idle: Duration::from_secs(75),
+            body: Duration::from_secs(60),
+            min_body_rate: 64,
+        },
+    }
+}
+
 #[test]
 fn the_process_of_a_full_example() -> Outcome {
     let path = data("full.yaml");
@@ -29,16 +50,21 @@ fn the_process_of_a_full_example() -> Outcome {
         loaded.plan;
     assert_eq!(
         listeners,
-        [
-            Listener { name: "web".into(), address: "127.0.0.1:8080".parse()? },
-            Listener { name: "other".into(), address: "[::1]:0".parse()? },
-        ]
+        [listener("web", "127.0.0.1:8080".parse()?), listener("other", "[::1]:0".parse()?),]
     );
     let token_file = Some(directory.join("admin.token"));
     assert_eq!(admin, Some(Admin { address: "127.0.0.1:9901".parse()?, token_file }));
     assert_eq!(
         runtime,
-        Runtime { threads: 2, drain_timeout: Duration::from_secs(10), mirror_memory: 32 << 20 }
+        Runtime {
+            threads: 2,
+            drain_delay: Duration::ZERO,
+            drain_timeout: Duration::from_secs(10),
+            max_requests: 100_000.try_into()?,
+            resolvers: vec![],
+            upgrade_socket: directory.join("tidegate.sock"),
+            mirror_memory: 32 << 20,
+        }
     );
     let sample = Sample::from_millionths(125_000).ok_or("a sample")?;
     assert_eq!(access_log, Some(AccessLog { target: LogTarget::Stdout, sample }));
@@ -52,7 +78,11 @@ fn the_process_of_a_full_example() -> Outcome {
                 Endpoint::Name("shop.internal".into(), 9002),
             ],
             protocol: Protocol::Http1,
+            tls: None,
             load_balance: LoadBalance::LeastRequest,
+            slow_start: None,
+            health_check: None,
+            outlier_detection: None,
             timeouts: UpstreamTimeouts {
                 connect: Duration::from_millis(250),
                 response: Duration::from_secs(15),

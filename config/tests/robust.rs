@@ -7,7 +7,11 @@ use std::{
 };
 use tidegate_config::{compile_text, render};
 
-const FULL: [&str; 2] = [include_str!("data/full.yaml"), include_str!("data/rollouts.yaml")];
+const FULL: [&str; 3] = [
+    include_str!("data/full.yaml"),
+    include_str!("data/rollouts.yaml"),
+    include_str!("data/edge.yaml"),
+];
 
 /// Pieces that mean something to YAML or to the schema.
 const PIECES: [&str; 36] = [

@@ -14,6 +14,10 @@ pub(crate) enum Command {
     Act { rollout: String, verb: Verb, actor: String, reply: Asker },
     /// Nothing advances from now on, or things may again.
     Freeze { freeze: bool, actor: String, reply: Asker },
+    /// Another process is to have the journal.
+    Release(std::sync::mpsc::Sender<Result<(), String>>),
+    /// It will not have it after all, or not any more.
+    Resume,
     /// The end.
     Stop(std::sync::mpsc::Sender<()>),
 }
@@ -44,6 +48,9 @@ pub enum Refusal {
     /// It could not be made durable, so it was not done.
     #[error("not done, as it could not be kept: {0}")]
     Unkept(String),
+    /// Another process decides, or is about to.
+    #[error("another process takes the rollouts over: ask again")]
+    HandedOver,
     /// Too many commands wait.
     #[error("too many commands are waiting")]
     Busy,

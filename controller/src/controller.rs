@@ -9,6 +9,7 @@ use crate::{
     command::Command,
     edge::{Edge, Wanted},
     keeper::Keeper,
+    release::Hold,
     settle::{Late, Pending},
     source::{Answered, Source, questions},
 };
@@ -35,7 +36,7 @@ const CHECKPOINT: Duration = Duration::from_secs(1);
 const LONGEST_TICK: Duration = Duration::from_secs(2);
 
 /// How long the disk has when the gateway ends.
-const LAST_WORDS: Duration = Duration::from_secs(2);
+pub(crate) const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Who hears of decisions once they are durable.
 pub type Announce = Box<dyn Fn(&Announced) + Send>;
@@ -62,6 +63,8 @@ pub(crate) struct Controller<E> {
     pub(crate) refused: Option<(Instant, String)>,
     /// A change of the configuration could not be followed yet.
     pub(crate) unsettled: bool,
+    /// Whose the journal is.
+    pub(crate) hold: Hold,
     pub(crate) checkpointed: Instant,
     pub(crate) looked: Instant,
 }
@@ -112,15 +115,12 @@ impl<E: Edge> Controller<E> {
     }
 
     /// One tick.
-    fn look(&mut self) {
-        let configured = self.edge.changed();
-        let mut changed = configured.is_some();
-        if let Some(configured) = configured {
-            self.keeper.set_path(configured.state);
-            self.wanted = configured.rollouts;
-            let asked = self.wanted.iter().flat_map(|wanted| questions(&wanted.plan));
-            self.source.ask(asked.collect());
+    pub(crate) fn look(&mut self) {
+        let returned = self.hold == Hold::Wanted && self.take_back();
+        if self.hold != Hold::Mine {
+            return self.follow();
         }
+        let mut changed = self.hear() || returned;
         if let Some(saved) = self.keeper.open() {
             self.restore(saved);
             changed = true;
@@ -160,6 +160,16 @@ impl<E: Edge> Controller<E> {
         self.show();
     }
 
+    /// Takes note of the configuration; whether it may have changed.
+    pub(crate) fn hear(&mut self) -> bool {
+        let Some(configured) = self.edge.changed() else { return false };
+        self.keeper.set_path(configured.state);
+        self.wanted = configured.rollouts;
+        let asked = self.wanted.iter().flat_map(|wanted| questions(&wanted.plan));
+        self.source.ask(asked.collect());
+        true
+    }
+
     fn judge(&mut self, name: &str, mut tick: Tick) {
         let freedom = self.freedom();
         let Some(tracked) = self.runs.get_mut(name) else { return };
@@ -195,7 +205,7 @@ impl<E: Edge> Controller<E> {
     }
 
     /// Saves the evidence.
-    fn checkpoint(&mut self) {
+    pub(crate) fn checkpoint(&mut self) {
         self.checkpointed = Instant::now();
         let changed = self.runs.iter_mut().filter(|(_, tracked)| tracked.changed);
         for (_, tracked) in changed {

@@ -6,6 +6,7 @@ use crate::{
     controller::{Announce, Controller},
     edge::Edge,
     keeper::Keeper,
+    release::Hold,
 };
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -51,6 +52,7 @@ impl Handle {
             late: None,
             refused: None,
             unsettled: false,
+            hold: Hold::Mine,
             checkpointed: Instant::now(),
             looked: Instant::now(),
         };
@@ -83,6 +85,25 @@ impl Handle {
         self.send(Command::Freeze { freeze, actor, reply: Box::new(reply) });
     }
 
+    /// Writes all that is known and lets go of the journal, so that another process can have it.
+    /// From then on nothing is decided here; what that process decides is followed. Waits for at
+    /// most `patience`.
+    ///
+    /// # Errors
+    /// Why it was not done, or may not have been: [`Self::resume`] then, to be sure.
+    pub fn release(&self, patience: Duration) -> Result<(), String> {
+        let (done, released) = channel();
+        self.send(Command::Release(done));
+        let answer = released.recv_timeout(patience);
+        answer.unwrap_or_else(|_| Err("the controller of rollouts does not answer".to_owned()))
+    }
+
+    /// Takes the journal up again, as soon as nobody else has it, and goes on with what is in it.
+    pub fn resume(&self) {
+        // Waits rather than be lost; the controller takes commands several times a second.
+        let _ = self.commands.send(Command::Resume);
+    }
+
     /// Ends the controller and waits for its last writes, for at most `patience`. What is in force
     /// stays.
     pub fn stop(&self, patience: Duration) {
@@ -99,7 +120,8 @@ impl Handle {
                 Command::Act { reply, .. } | Command::Freeze { reply, .. } => {
                     reply(Err(Refusal::Busy));
                 }
-                Command::Stop(_) => {}
+                // Whoever waits sees that nobody answers.
+                Command::Release(_) | Command::Resume | Command::Stop(_) => {}
             }
         }
     }

@@ -34,6 +34,8 @@ pub(crate) struct Keeper {
     error: Option<String>,
     closed: Closed,
     try_at: Instant,
+    /// When to look next what another process saved.
+    follow_at: Option<Instant>,
     /// How often the file was taken away.
     moves: u64,
     /// What was kept last of what the edge says.
@@ -97,6 +99,7 @@ impl Keeper {
             error: None,
             closed: Closed::Unknown,
             try_at: Instant::now(),
+            follow_at: None,
             moves: 0,
             kept: None,
             batch: Checkpoint::default(),
@@ -126,6 +129,7 @@ impl Keeper {
                     .inspect_err(|error| tracing::error!(%error, "webhooks cannot be called"))
                     .ok();
                 self.writer = Some(writer);
+                self.closed = Closed::Unknown;
                 self.error = None;
                 Some(saved(contents))
             }
@@ -259,6 +263,40 @@ impl Keeper {
         if let Some(writer) = &self.writer {
             writer.checkpoint(std::mem::take(&mut self.batch));
         }
+    }
+
+    /// Writes what waits, and lets go of the journal for another process to have.
+    ///
+    /// # Errors
+    /// Why the last of it is not written, or not yet. The journal is let go of all the same.
+    pub(crate) fn release(&mut self, patience: Duration) -> Result<(), String> {
+        self.checkpoint();
+        self.webhooks = None;
+        let Some(writer) = self.writer.take() else { return Ok(()) };
+        if !writer.close(patience) {
+            return Err("the journal's disk is too slow".to_owned());
+        }
+        writer.problem().map_or(Ok(()), |problem| Err(problem.to_string()))
+    }
+
+    /// What whoever has the journal saved last, if it is time to look and it can be read.
+    pub(crate) fn follow(&mut self) -> Option<Saved> {
+        let path = self.path.as_ref()?;
+        if self.follow_at.is_some_and(|at| Instant::now() < at) {
+            return None;
+        }
+        self.follow_at = Some(Instant::now() + RETRY);
+        peek(path).ok()
+    }
+
+    /// Whether another process has the journal, as far as is known.
+    pub(crate) fn is_held(&self) -> bool {
+        self.path.is_some() && !matches!(self.closed, Closed::Unusable)
+    }
+
+    /// Has the journal opened with the next look.
+    pub(crate) fn hurry(&mut self) {
+        self.try_at = Instant::now();
     }
 
     /// Writes what waits, and lets go of the journal.

@@ -16,6 +16,7 @@ mod keeper;
 mod people;
 pub mod prometheus;
 mod reconcile;
+mod release;
 mod settle;
 pub mod simulate;
 mod source;

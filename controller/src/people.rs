@@ -5,12 +5,19 @@ use crate::{
     command::{Command, Refusal, Reply},
     controller::{Controller, PATIENCE, now},
     edge::Edge,
+    release::Hold,
 };
 use tidegate_judge::{Action, Freedom, Verb};
 
 impl<E: Edge> Controller<E> {
     pub(crate) fn obey(&mut self, command: Command) {
         match command {
+            // What was done here now, the other process would never know.
+            Command::Act { reply, .. } | Command::Freeze { reply, .. }
+                if self.hold != Hold::Mine =>
+            {
+                reply(Err(Refusal::HandedOver));
+            }
             Command::Act { rollout, verb, actor, reply } => {
                 let answer = self.act(&rollout, verb, &actor);
                 self.show();
@@ -25,6 +32,10 @@ impl<E: Edge> Controller<E> {
                 self.show();
                 reply(answer);
             }
+            Command::Release(done) => {
+                let _ = done.send(self.release());
+            }
+            Command::Resume => self.resume(),
             Command::Stop(_) => {}
         }
     }

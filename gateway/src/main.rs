@@ -8,6 +8,8 @@ mod client;
 mod demo;
 mod edge;
 mod explain;
+mod handover;
+mod life;
 mod metrics;
 mod mirror;
 mod proxy;
@@ -17,6 +19,7 @@ mod retries;
 mod rollout;
 mod screen;
 mod server;
+mod service;
 mod serving;
 mod upstream;
 

@@ -1,7 +1,11 @@
 //! Metrics by route and variant. Labels come only from the configuration; handles are resolved
 //! when a configuration is compiled, so that a request only adds to atomics.
 
-use crate::{mirror::MirrorSeries, proxy::grpc, upstream::Verdict};
+use crate::{
+    mirror::MirrorSeries,
+    proxy::grpc,
+    upstream::{UpstreamSeries, Verdict},
+};
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry,
@@ -180,23 +184,24 @@ pub(crate) struct Metrics {
     weight: IntGaugeVec,
     pub(crate) share: prometheus::GaugeVec,
     rejected: [IntCounter; 11],
-    pub(crate) endpoints: IntGaugeVec,
     pub(crate) generation: IntGauge,
     pub(crate) reload_success: IntCounter,
     pub(crate) reload_error: IntCounter,
     pub(crate) connections: IntGauge,
     pub(crate) log_dropped: IntCounter,
     pub(crate) mirrors: MirrorSeries,
+    pub(crate) upstreams: UpstreamSeries,
     series: Mutex<Series>,
 }
 
-/// What there are series of: routes with their variants, and with their mirrors.
+/// What there are series of: routes with their variants, and with their mirrors; upstreams.
 #[derive(Debug, Default)]
 struct Series {
     /// The generation that has them.
     generation: u64,
     variants: HashSet<(String, String)>,
     mirrors: HashSet<(String, String)>,
+    upstreams: HashSet<String>,
 }
 
 const BY_VARIANT: &[&str] = &["route", "variant"];
@@ -286,11 +291,6 @@ impl Metrics {
                 "Configured weight of the variant.",
                 BY_VARIANT,
             )?,
-            endpoints: gauge(
-                "tidegate_upstream_endpoints",
-                "Endpoints of the upstream, by state.",
-                &["upstream", "state"],
-            )?,
             rejected: Rejection::LABELS.map(|reason| rejected.with_label_values(&[reason])),
             reload_success: reloads.with_label_values(&["success"]),
             reload_error: reloads.with_label_values(&["error"]),
@@ -298,6 +298,7 @@ impl Metrics {
             connections: connections.with_label_values::<&str>(&[]),
             log_dropped: log_dropped.with_label_values::<&str>(&[]),
             mirrors: MirrorSeries::new(&registry)?,
+            upstreams: UpstreamSeries::new(&registry)?,
             registry,
             duration,
             share,
@@ -354,8 +355,11 @@ impl Metrics {
         for (route, mirror) in series.mirrors.difference(&next.mirrors) {
             self.mirrors.forget(route, mirror);
         }
+        next.upstreams = plan.upstreams.iter().map(|upstream| upstream.name.to_string()).collect();
+        for upstream in series.upstreams.difference(&next.upstreams) {
+            self.upstreams.forget(upstream);
+        }
         *series = next;
-        self.endpoints.reset();
     }
 
     fn forget(&self, route: &str, variant: &str) {

@@ -11,7 +11,7 @@ use crate::{
     mirror::Mirrors,
     rollout::{Door, carry},
     serving::Serving,
-    upstream::resolve_first,
+    upstream::first_look,
 };
 use serde::Serialize;
 use std::{
@@ -142,9 +142,9 @@ impl Reloader {
     }
 
     /// Asks for a reload and waits for what came of it; `None` when the worker is overwhelmed.
-    pub(crate) async fn reload(&self) -> Option<Report> {
+    pub(crate) async fn reload(&self, cause: Cause) -> Option<Report> {
         let (reply, report) = oneshot::channel();
-        self.queue.try_send((Cause::Api, Some(reply))).ok()?;
+        self.queue.try_send((cause, Some(reply))).ok()?;
         report.await.ok()
     }
 
@@ -198,7 +198,7 @@ impl Worker {
         let shifts = carry(snapshot.state.shifts(), &next.plan);
         let (next, old) = (Arc::new(next), Some(&snapshot.state));
         let next = Serving::new(next, shifts, old, &self.metrics, access_log);
-        self.runtime.block_on(resolve_first(&next.all_pools()));
+        self.runtime.block_on(first_look(&next.pools));
         let restart = restart_needed(&self.running, next.plan());
         let Some((replaced, generation)) = self.door.enter(&next) else {
             let message = "the weights changed too often meanwhile: try again";
@@ -206,6 +206,10 @@ impl Worker {
             return self.refused(vec![serde_json::json!({ "message": message })]);
         };
         replaced.state.retire_mirrors(&next);
+        if let Err(error) = self.mirrors.start_for(next.plan()) {
+            tracing::error!(%error, "mirrors get no copies: no threads for them");
+        }
+        replaced.state.retire_pools(&next);
         self.adopt_listeners(next.plan());
         self.mirrors.budget.set_limit(next.plan().runtime.mirror_memory);
         if let Some(watcher) = &self.watcher {
@@ -316,7 +320,15 @@ fn restart_needed(running: &Plan, next: &Plan) -> Vec<String> {
     let mut changes = Vec::new();
     for listener in &next.listeners {
         match running.listeners.iter().find(|old| old.name == listener.name) {
-            Some(old) if old.address == listener.address => {}
+            Some(old) if old.address == listener.address => {
+                let (was, is) = (old.protocol.kind(), listener.protocol.kind());
+                if was != is {
+                    changes.push(format!(
+                        "listener `{}` goes on with {was}: {is} needs a restart",
+                        listener.name
+                    ));
+                }
+            }
             Some(old) => changes.push(format!(
                 "listener `{}` stays at {}: moving it to {} needs a restart",
                 listener.name, old.address, listener.address
@@ -335,8 +347,15 @@ fn restart_needed(running: &Plan, next: &Plan) -> Vec<String> {
     if running.state != next.state {
         changes.push("another file for `state` needs a restart".to_owned());
     }
-    if running.runtime.threads != next.runtime.threads {
-        changes.push("a change of `runtime.threads` needs a restart".to_owned());
+    let (old, new) = (&running.runtime, &next.runtime);
+    for (key, differs) in [
+        ("threads", old.threads != new.threads),
+        ("resolvers", old.resolvers != new.resolvers),
+        ("upgrade_socket", old.upgrade_socket != new.upgrade_socket),
+    ] {
+        if differs {
+            changes.push(format!("a change of `runtime.{key}` needs a restart"));
+        }
     }
     changes
 }

@@ -1,24 +1,30 @@
-//! The life of a gateway process: bind, serve, drain.
+//! A gateway process: what it binds, what it starts. How it goes on and ends is its [`life`].
+//!
+//! [`life`]: crate::life
 
 use crate::{
     access_log::AccessLog,
     admin,
-    edge::{self, Bound, Drain, Listening},
+    edge::{Bound, Doors, Drain, Listening},
+    handover::{Giver, Lent, Offer, Sockets, Takeover},
+    life::{self, AdminDoors, Event, Life},
     metrics::Metrics,
     mirror::Mirrors,
     proxy::{Gateway, MAX_ATTEMPTS},
     reload::{Cause, Reloader},
-    rollout::{Control, Door, restored},
+    rollout::{Control, Door, carry, restored},
+    service::Service,
     serving::Serving,
-    upstream::resolve_first,
+    upstream::{authorities_file, first_look},
 };
 use pingora_core::server::configuration::ServerConf;
 use pingora_proxy::HttpProxy;
 use std::{
     io,
+    net::SocketAddr,
     path::PathBuf,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
@@ -26,15 +32,12 @@ use std::{
 use tidegate_config::{Loaded, Store};
 use tokio::{
     runtime::Runtime,
-    signal::unix::{SignalKind, signal},
-    sync::watch,
+    signal::unix::{Signal, SignalKind, signal},
+    sync::{mpsc, watch},
 };
 
 /// Idle upstream connections kept for each thread: as many as one upstream may use by default.
 const KEPT_CONNECTIONS: usize = 1024;
-
-/// How often a drain looks whether it is done.
-const DRAIN_TICK: Duration = Duration::from_millis(20);
 
 /// For the access log to be written at the end.
 const FLUSH_TIME: Duration = Duration::from_secs(2);
@@ -50,7 +53,7 @@ pub(crate) struct Shared {
     pub(crate) mirrors: Arc<Mirrors>,
     pub(crate) started: Instant,
     /// Names and real addresses of everything that listens.
-    pub(crate) addresses: Vec<(Arc<str>, std::net::SocketAddr)>,
+    pub(crate) addresses: Vec<(Arc<str>, SocketAddr)>,
     ready: AtomicBool,
 }
 
@@ -59,55 +62,96 @@ impl Shared {
     pub(crate) fn ready(&self) -> bool {
         self.ready.load(Ordering::Relaxed)
     }
+
+    pub(crate) fn set_ready(&self, ready: bool) {
+        self.ready.store(ready, Ordering::Relaxed);
+    }
+}
+
+/// What was there before this process, and who is to hear of it.
+#[derive(Debug)]
+pub(crate) struct Start {
+    /// Sockets that listen already.
+    pub(crate) sockets: Sockets,
+    /// The process to take over from.
+    pub(crate) takeover: Option<Takeover>,
+    pub(crate) service: Service,
+    /// Another process may take over from this one.
+    pub(crate) may_hand_over: bool,
+}
+
+impl Start {
+    /// A process of which nobody is to know.
+    pub(crate) fn alone() -> Self {
+        Self {
+            sockets: Sockets::default(),
+            takeover: None,
+            service: Service::none(),
+            may_hand_over: false,
+        }
+    }
 }
 
 /// Sockets and state, before anything runs.
 pub(crate) struct Server {
     proxy: Runtime,
     control: Runtime,
-    mirror: Runtime,
     shared: Arc<Shared>,
     listeners: Vec<(Bound, Arc<Listening>)>,
     admin: Option<(Bound, admin::Tokens)>,
+    takeover: Option<Takeover>,
+    /// Where sockets are that came from the process that is taken over from.
+    kept: Vec<SocketAddr>,
+    service: Service,
+    may_hand_over: bool,
+    life: (mpsc::Sender<Event>, mpsc::Receiver<Event>),
 }
 
 impl Server {
-    /// Binds every address of `loaded`, the configuration of the file at `path`. Rollouts go on
-    /// where the last process ended.
+    /// Binds every address of `loaded`, the configuration of the file at `path`, where nobody has
+    /// yet. Rollouts go on where the last process ended, or the running one is.
     ///
     /// # Errors
-    /// When an address, the access log, the admin token or a thread cannot be had; the message says
-    /// which and why.
-    pub(crate) fn bind(path: PathBuf, loaded: Loaded) -> io::Result<Self> {
+    /// When an address, the access log, the admin token or a thread cannot be had, or the running
+    /// process does not let go; the message says which and why.
+    pub(crate) fn bind(path: PathBuf, loaded: Loaded, start: Start) -> io::Result<Self> {
+        let Start { mut sockets, mut takeover, service, may_hand_over } = start;
         let plan = &loaded.plan;
         let metrics = Arc::new(Metrics::new().map_err(io::Error::other)?);
-        let bind = |listener: &tidegate_config::plan::Listener| {
-            edge::bind(&listener.name, listener.address)
-        };
         let mut listeners = Vec::with_capacity(plan.listeners.len());
         for listener in &plan.listeners {
-            listeners.push((bind(listener)?, Listening::new(listener)?));
+            let bound = sockets.bind(&listener.name, listener.address)?;
+            listeners.push((bound, Listening::new(listener)?));
         }
         let admin = match &plan.admin {
             Some(config) => {
-                let bound = edge::bind(&"admin".into(), config.address)?;
+                let bound = sockets.bind(&"admin".into(), config.address)?;
                 let token = admin::Tokens::read(config.token_file.as_deref())?;
                 Some((bound, token))
             }
             None => None,
         };
+        let kept = sockets.close_rest();
         let proxy = runtime("proxy", plan.runtime.threads)?;
         let control = runtime("control", 1)?;
-        let (mirrors, mirror) = Mirrors::start(plan.runtime.threads, plan.runtime.mirror_memory)?;
+        let mirrors = Mirrors::new(plan.runtime.threads, plan.runtime.mirror_memory);
+        mirrors.start_for(plan)?;
         let mirrors = Arc::new(mirrors);
         let access_log =
             plan.access_log.as_ref().map(|log| AccessLog::open(log, &metrics)).transpose()?;
+        let loaded = Arc::new(loaded);
+        let plan = &loaded.plan;
         let serving = {
             let _control = control.enter();
-            let shifts = restored(plan);
-            Serving::new(Arc::new(loaded), shifts, None, &metrics, access_log)
+            let nothing = carry(&[], plan);
+            Serving::new(Arc::clone(&loaded), nothing, None, &metrics, access_log)
         };
-        control.block_on(resolve_first(&serving.all_pools()));
+        control.block_on(first_look(&serving.pools));
+        // As late as can be: from here on nobody judges, until the controller starts.
+        if let Some(takeover) = &mut takeover {
+            takeover.take_rollouts()?;
+        }
+        let serving = serving.shifted(restored(plan), &serving);
         metrics.adopt(serving.plan(), 1);
         let store = Arc::new(Store::new(serving));
         let door = Arc::new(Door::new(Arc::clone(&store), Arc::clone(&metrics)));
@@ -138,7 +182,24 @@ impl Server {
             addresses,
             ready: AtomicBool::new(false),
         });
-        Ok(Self { proxy, control, mirror, shared, listeners, admin })
+        let life = mpsc::channel(life::QUEUE);
+        Ok(Self {
+            proxy,
+            control,
+            shared,
+            listeners,
+            admin,
+            takeover,
+            kept,
+            service,
+            may_hand_over,
+            life,
+        })
+    }
+
+    /// Where this process can be told what happens.
+    pub(crate) fn life(&self) -> mpsc::Sender<Event> {
+        self.life.0.clone()
     }
 
     /// Calls `f` where signals can be listened for.
@@ -148,17 +209,23 @@ impl Server {
     }
 
     /// Where everything listens: names and addresses, `admin` among them.
-    pub(crate) fn addresses(&self) -> &[(Arc<str>, std::net::SocketAddr)] {
+    pub(crate) fn addresses(&self) -> &[(Arc<str>, SocketAddr)] {
         &self.shared.addresses
     }
 
-    /// Serves until `stop` ends, then finishes the requests in flight.
+    /// Serves until it is told to stop, or another process has taken over; then finishes the
+    /// requests in flight.
     ///
     /// # Errors
-    /// When a socket cannot be given to the runtime.
-    pub(crate) fn run(self, stop: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
-        let Self { proxy, control, mirror, shared, listeners, admin } = self;
-        let (shutdown, watch) = watch::channel(false);
+    /// When a socket cannot be given to the runtime, the process that was to be taken over from goes
+    /// on by itself, or something broke that nothing works without.
+    pub(crate) fn run(self) -> io::Result<()> {
+        let Self { proxy, control, shared, listeners, admin, life, service, .. } = self;
+        let lent = self.may_hand_over.then(|| {
+            let everything = listeners.iter().map(|(bound, _)| bound);
+            lend(everything.chain(admin.iter().map(|(bound, _)| bound)))
+        });
+        let lent = lent.transpose()?;
         let threads = shared.store.load().state.plan().runtime.threads;
         let gateway = Gateway {
             store: Arc::clone(&shared.store),
@@ -166,42 +233,95 @@ impl Server {
             mirrors: Arc::clone(&shared.mirrors),
         };
         let app = Arc::new(http_proxy(gateway, threads));
-        let mut accepting = Vec::new();
+        let (life_of, events) = life;
+        let mut life = Life::new(Arc::clone(&shared), app, proxy.handle().clone(), events, service);
         for (bound, listening) in listeners {
             tracing::info!(listener = %bound.name, address = %bound.address, "listening");
-            let (app, drain) = (Arc::clone(&app), Arc::clone(&shared.drain));
-            let service = edge::Service { listening, app, drain, shutdown: watch.clone() };
-            accepting.push(proxy.spawn(edge::serve(bound, service)));
+            life.open(bound, listening);
         }
         if let Some((bound, token)) = admin {
             tracing::info!(listener = "admin", address = %bound.address, "listening");
-            control.spawn(admin::serve(bound.into_socket(), token, Arc::clone(&shared)));
+            let (address, socket) = (bound.address, bound.into_socket());
+            let (doors, told) = watch::channel(Doors::Open);
+            let (resting, rests) = watch::channel(false);
+            let serve = admin::serve(socket, token, Arc::clone(&shared), told, resting);
+            life.vital.spawn_on(async { ("the admin API", serve.await) }, control.handle());
+            life.admin = Some(AdminDoors { address, doors, rests });
         }
-        control.spawn(Arc::clone(&shared.drain).sweep());
-        control.spawn(reload_on_hangup(shared.reloader.clone()));
-        shared.ready.store(true, Ordering::Relaxed);
-        tracing::info!(generation = shared.store.load().generation, "ready");
+        let sweep = Arc::clone(&shared.drain).sweep();
+        life.vital.spawn_on(endless("the sweeper", sweep), control.handle());
+        // From here on, and not from when the task runs: the signal would end the process.
+        let hangup = {
+            let _control = control.enter();
+            signal(SignalKind::hangup())?
+        };
+        let reload = reload_on_hangup(hangup, Arc::clone(&shared), service);
+        life.vital.spawn_on(endless("SIGHUP", reload), control.handle());
+        let keep_alive = service.keep_alive(proxy.handle().clone());
+        life.vital.spawn_on(endless("the watchdog", keep_alive), control.handle());
+        shared.set_ready(true);
 
-        control.block_on(async {
-            stop.await;
-            tracing::info!(connections = shared.drain.open(), "draining");
-            shared.ready.store(false, Ordering::Relaxed);
-            let _ = shutdown.send(true);
-            for task in accepting {
-                let _ = task.await;
+        let took_over = self.takeover.is_some();
+        let begun = match self.takeover {
+            Some(takeover) => takeover.serving(self.kept),
+            None => Ok(None),
+        };
+        let ended = match begun {
+            Ok(predecessor) => {
+                life.predecessor = predecessor;
+                life.giver = lent.map(|sockets| {
+                    let sockets = Mutex::new(sockets);
+                    let offer = Offer { sockets, control: shared.control.clone(), life: life_of };
+                    let path = shared.store.load().state.plan().runtime.upgrade_socket.clone();
+                    Giver::start(path, offer, took_over)
+                });
+                service.ready(&status(&shared), took_over);
+                tracing::info!(generation = shared.store.load().generation, "ready");
+                control.block_on(life.live())
             }
-            drain(&shared).await;
-        });
+            Err(error) => {
+                drop(lent);
+                control.block_on(life.give_up());
+                Err(error)
+            }
+        };
         if let Some(log) = &shared.store.load().state.access_log {
             log.flush(FLUSH_TIME);
         }
         shared.control.stop();
         proxy.shutdown_background();
-        mirror.shutdown_background();
+        shared.mirrors.stop();
         control.shutdown_background();
         tracing::info!("stopped");
-        Ok(())
+        ended
     }
+}
+
+/// The sockets once more, for other processes.
+fn lend<'a>(bound: impl Iterator<Item = &'a Bound>) -> io::Result<Vec<Arc<Lent>>> {
+    let lent = bound.map(|bound| {
+        Ok(Arc::new(Lent {
+            name: Arc::clone(&bound.name),
+            address: bound.address,
+            activated: bound.activated,
+            socket: bound.lend()?,
+        }))
+    });
+    lent.collect()
+}
+
+/// What only ends when it is broken.
+async fn endless(
+    what: &'static str,
+    future: impl Future<Output = ()>,
+) -> (&'static str, io::Result<()>) {
+    future.await;
+    (what, Ok(()))
+}
+
+/// In a few words, for the service manager.
+fn status(shared: &Shared) -> String {
+    format!("serves generation {}", shared.store.load().generation)
 }
 
 /// Ends on SIGTERM or SIGINT.
@@ -219,25 +339,13 @@ pub(crate) fn until_told_to_stop() -> io::Result<impl Future<Output = ()> + Send
     })
 }
 
-/// Waits until no connection is open, at most for the configured time.
-async fn drain(shared: &Shared) {
-    shared.drain.start();
-    let limit = shared.store.load().state.plan().runtime.drain_timeout;
-    let end = Instant::now() + limit;
-    while shared.drain.open() > 0 {
-        if Instant::now() >= end {
-            let connections = shared.drain.open();
-            tracing::warn!(connections, "the drain timeout is over: closing what is left");
-            return;
-        }
-        tokio::time::sleep(DRAIN_TICK).await;
-    }
-}
-
-async fn reload_on_hangup(reloader: Reloader) {
-    let Ok(mut hangup) = signal(SignalKind::hangup()) else { return };
+async fn reload_on_hangup(mut hangup: Signal, shared: Arc<Shared>, service: Service) {
     while hangup.recv().await.is_some() {
-        reloader.request(Cause::Signal);
+        service.reloading();
+        let report = shared.reloader.reload(Cause::Signal).await;
+        let rejected = report.is_none_or(|report| report.result == "rejected");
+        let note = if rejected { "; what was to be loaded is rejected" } else { "" };
+        service.ready(&format!("{}{note}", status(&shared)), false);
     }
 }
 
@@ -246,6 +354,7 @@ fn http_proxy(gateway: Gateway, threads: usize) -> HttpProxy<Gateway> {
         threads,
         max_retries: MAX_ATTEMPTS,
         upstream_keepalive_pool_size: KEPT_CONNECTIONS,
+        ca_file: authorities_file(),
         ..ServerConf::default()
     };
     let mut proxy = HttpProxy::new(gateway, Arc::new(conf));

@@ -8,7 +8,7 @@ use crate::{
     rates::Rates,
     retries::Retries,
     rollout::{HeldShift, Lane, RouteLane},
-    upstream::{Pool, keep_resolving},
+    upstream::{self, Background, Pool},
 };
 use arc_swap::ArcSwap;
 use std::{
@@ -38,6 +38,7 @@ pub(crate) struct Serving {
     pub(crate) pools: Vec<Arc<Pool>>,
     /// The same, for mirrors: a dark launch takes no place from clients.
     shadow_pools: Vec<Option<Arc<Pool>>>,
+    background: Arc<Background>,
     pub(crate) access_log: Option<AccessLog>,
 }
 
@@ -77,8 +78,9 @@ impl Serving {
         access_log: Option<AccessLog>,
     ) -> Self {
         let plan = loaded.plan.shifted(shifts.iter().map(|held| &held.shift));
-        let pools = pools(&plan, previous);
-        let shadow_pools = shadow_pools(&plan, previous);
+        let background = background(&plan, previous);
+        let pools = pools(&plan, previous, &background, metrics);
+        let shadow_pools = shadow_pools(&plan, &pools, previous);
         let old = previous.map(Serving::by_name).unwrap_or_default();
         let routes = plan.routes.iter().map(|route| {
             let old = old.get(&route.name).copied();
@@ -117,7 +119,7 @@ impl Serving {
             }
         });
         let routes = routes.collect();
-        Self { loaded, plan, shifts, routes, pools, shadow_pools, access_log }
+        Self { loaded, plan, shifts, routes, pools, shadow_pools, background, access_log }
     }
 
     /// The same with other weights, when `current` is published: everything is shared, and only the
@@ -147,6 +149,7 @@ impl Serving {
             shifts,
             pools: self.pools.clone(),
             shadow_pools: self.shadow_pools.clone(),
+            background: Arc::clone(&self.background),
             access_log: self.access_log.clone(),
         }
     }
@@ -178,14 +181,18 @@ impl Serving {
         self.routes.get(position)?.lane.as_ref()
     }
 
-    /// Every pool there is.
-    pub(crate) fn all_pools(&self) -> Vec<Arc<Pool>> {
-        self.pools.iter().chain(self.shadow_pools.iter().flatten()).map(Arc::clone).collect()
-    }
-
     /// The pool that mirrors have at the upstream of this position.
     pub(crate) fn shadow_pool(&self, upstream: usize) -> Option<&Arc<Pool>> {
         self.shadow_pools.get(upstream)?.as_ref()
+    }
+
+    /// Ends what is done beside the requests for pools that `next` does not have.
+    pub(crate) fn retire_pools(&self, next: &Serving) {
+        for pool in &self.pools {
+            if !next.pools.iter().any(|kept| kept.is_beside(pool)) {
+                pool.retire();
+            }
+        }
     }
 
     /// Stops the mirrors that `next` does not have.
@@ -282,13 +289,45 @@ fn lane(plan: &Plan, route: &plan::Route, old: Option<&RouteLane>) -> Option<Rou
     Some(RouteLane { lane, baseline, candidate, mirror })
 }
 
-fn pools(plan: &Plan, previous: Option<&Serving>) -> Vec<Arc<Pool>> {
-    let old = by_name(previous.iter().flat_map(|old| &old.pools));
-    plan.upstreams.iter().map(|upstream| pool(upstream, &old)).collect()
+/// The old one, if it looks names up where the plan says.
+fn background(plan: &Plan, previous: Option<&Serving>) -> Arc<Background> {
+    let resolvers = &plan.runtime.resolvers;
+    match previous.map(|old| &old.background).filter(|old| old.is_for(resolvers)) {
+        Some(background) => Arc::clone(background),
+        None => Arc::new(Background::new(resolvers)),
+    }
 }
 
-fn shadow_pools(plan: &Plan, previous: Option<&Serving>) -> Vec<Option<Arc<Pool>>> {
-    let old = by_name(previous.iter().flat_map(|old| old.shadow_pools.iter().flatten()));
+fn pools(
+    plan: &Plan,
+    previous: Option<&Serving>,
+    background: &Arc<Background>,
+    metrics: &Metrics,
+) -> Vec<Arc<Pool>> {
+    let old: HashMap<&Arc<str>, &Arc<Pool>> = previous
+        .iter()
+        .flat_map(|old| &old.pools)
+        .map(|pool| (&pool.config().name, pool))
+        .collect();
+    let pool = |upstream: &plan::Upstream| match old.get(&upstream.name) {
+        Some(pool) if pool.config() == upstream && pool.is_of(background) => Arc::clone(pool),
+        previous => {
+            let metrics = metrics.upstreams.upstream(&upstream.name);
+            let previous = previous.map(|pool| &***pool);
+            let pool = Pool::new(upstream.clone(), background, metrics, previous);
+            upstream::start(&pool);
+            pool
+        }
+    };
+    plan.upstreams.iter().map(pool).collect()
+}
+
+/// By position in `pools`: the old one, if it has the same endpoints; none where no mirror needs it.
+fn shadow_pools(
+    plan: &Plan,
+    pools: &[Arc<Pool>],
+    previous: Option<&Serving>,
+) -> Vec<Option<Arc<Pool>>> {
     let mirrors = plan.routes.iter().flat_map(|route| &route.mirrors);
     let used: HashSet<usize> = mirrors
         .flat_map(|mirror| {
@@ -296,24 +335,12 @@ fn shadow_pools(plan: &Plan, previous: Option<&Serving>) -> Vec<Option<Arc<Pool>
             noise.into_iter().chain([mirror.upstream])
         })
         .collect();
-    let upstreams = plan.upstreams.iter().enumerate();
-    upstreams.map(|(i, upstream)| used.contains(&i).then(|| pool(upstream, &old))).collect()
-}
-
-type PoolsByName<'a> = HashMap<&'a Arc<str>, &'a Arc<Pool>>;
-
-fn by_name<'a>(pools: impl Iterator<Item = &'a Arc<Pool>>) -> PoolsByName<'a> {
-    pools.map(|pool| (&pool.config().name, pool)).collect()
-}
-
-/// The old pool of `upstream`, if nothing about it changed; else a new one.
-fn pool(upstream: &plan::Upstream, old: &PoolsByName<'_>) -> Arc<Pool> {
-    match old.get(&upstream.name) {
-        Some(pool) if pool.config() == upstream => Arc::clone(pool),
-        previous => {
-            let pool = Pool::new(upstream.clone(), previous.map(|pool| &***pool));
-            keep_resolving(&pool);
-            pool
-        }
-    }
+    let old = |pool: &Pool| {
+        let mut old = previous?.shadow_pools.iter().flatten();
+        old.find(|old| old.is_beside(pool)).map(Arc::clone)
+    };
+    let shadow = |(i, pool): (usize, &Arc<Pool>)| {
+        used.contains(&i).then(|| old(pool).unwrap_or_else(|| pool.for_copies()))
+    };
+    pools.iter().enumerate().map(shadow).collect()
 }

@@ -2,7 +2,10 @@
 
 use anyhow::{Context, Result};
 use serde_json::Value;
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 use tempfile::TempDir;
 use tidegate_tests::*;
 
@@ -141,24 +144,34 @@ async fn semantic_mistakes_are_errors() -> Result<()> {
 }
 
 #[tokio::test]
-async fn keys_of_later_work_are_refused_and_not_ignored() -> Result<()> {
+async fn check_reads_certificates_and_diff_shows_no_key() -> Result<()> {
     let directory = TempDir::new()?;
-    let upstream = "endpoints: [127.0.0.1:9001]";
-    let streams = "rollouts: [{ name: v2, route: shop, baseline: stable, candidate: canary, \
-                   revision: a, steps: [{ weight: 100% }], on_streams: { drain: 30s } }]\n\
-                   upstreams:";
-    for (from, to) in [
-        (upstream, "endpoints: [127.0.0.1:9001], health_check: { path: /healthz }"),
-        (upstream, "endpoints: [127.0.0.1:9001], outlier_detection: { consecutive_failures: 5 }"),
-        (upstream, "endpoints: [127.0.0.1:9001], tls: { sni: a.example }"),
-        ("address: 127.0.0.1:0", "address: 127.0.0.1:0, tls: { certificates: [] }"),
-        ("    variants:", "    retry: { attempts: 2 }\n    variants:"),
-        ("upstreams:", streams),
-    ] {
-        let path = file(&directory, "tidegate.yaml", &GOOD.replacen(from, to, 1))?;
-        let verdict = tidegate(&["check", &path]).await?;
-        assert_eq!(verdict.code, Some(78), "{to}");
-        assert!(verdict.stderr.contains("not supported yet"), "{to}: {}", verdict.stderr);
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/certs");
+    for name in ["edge.pem", "edge.key"] {
+        fs::copy(examples.join(name), directory.path().join(name))?;
+    }
+    let tls = GOOD.replacen(
+        "address: 127.0.0.1:0",
+        "address: 127.0.0.1:0, tls: { certificates: [{ cert: edge.pem, key: edge.key }] }",
+        1,
+    );
+    let (plain, path) =
+        (file(&directory, "plain.yaml", GOOD)?, file(&directory, "tls.yaml", &tls)?);
+    let verdict = tidegate(&["check", &path]).await?;
+    assert_eq!((verdict.code, &*verdict.stderr), (Some(0), ""));
+    let told = tidegate(&["diff", &plain, &path]).await?;
+    assert!(told.stdout.contains("listeners"), "{told:?}");
+
+    let key = fs::read_to_string(directory.path().join("edge.key"))?;
+    file(&directory, "edge.key", &key[..key.len() / 2])?;
+    let verdict = tidegate(&["check", &path]).await?;
+    assert_eq!(verdict.code, Some(78), "{verdict:?}");
+    for word in ["tls.yaml:2:", "edge.key", "not valid PEM"] {
+        assert!(verdict.stderr.contains(word), "no {word}: {}", verdict.stderr);
+    }
+    let secret = key.lines().nth(1).context("a key")?;
+    for told in [verdict, told] {
+        assert!(!told.stdout.contains(secret) && !told.stderr.contains(secret));
     }
     Ok(())
 }

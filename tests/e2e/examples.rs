@@ -87,6 +87,7 @@ async fn serve(example: &Path) -> Result<()> {
         fs::create_dir_all(target.parent().context("no directory")?)?;
         fs::write(target, serde_yaml::to_string(&document)?)?;
     }
+    copy_certificates(from, copy.path())?;
     let main = copy.path().join(example.file_name().context("no name")?);
     let own: Vec<_> = parse(&main)?["routes"].as_array().cloned().unwrap_or_default();
     let gateway = Gateway::start_at(&main).await?;
@@ -111,6 +112,17 @@ async fn serve(example: &Path) -> Result<()> {
         );
     }
     gateway.stop().await
+}
+
+/// What examples name besides configuration.
+fn copy_certificates(from: &Path, to: &Path) -> Result<()> {
+    let Ok(entries) = fs::read_dir(from.join("certs")) else { return Ok(()) };
+    fs::create_dir_all(to.join("certs"))?;
+    for entry in entries {
+        let entry = entry?;
+        fs::copy(entry.path(), to.join("certs").join(entry.file_name()))?;
+    }
+    Ok(())
 }
 
 /// Ports that the system chooses, and for each upstream an origin of its name.

@@ -13,6 +13,16 @@ async fn hears(gateway: &Gateway, metadata: &[(&str, &str)], status: &str) -> Re
     is_refusal(&answer, status)
 }
 
+/// The call is late, whether its head was there or not.
+async fn is_late(gateway: &Gateway, metadata: &[(&str, &str)]) -> Result<()> {
+    let mut frames = Frames::connect(gateway.address("h2c")).await?;
+    let stream = call(&mut frames, "Unary", metadata).await?;
+    let answer = frames.answer(stream).await?;
+    let status = [answer.header("grpc-status"), answer.trailer("grpc-status")].concat();
+    anyhow::ensure!(answer.status() == 200 && status == "4", "{answer:?}");
+    Ok(())
+}
+
 /// A head that is all there is (`Trailers-Only` in gRPC's protocol).
 fn is_refusal(answer: &Answer, status: &str) -> Result<()> {
     anyhow::ensure!(
@@ -78,7 +88,7 @@ async fn too_late_is_deadline_exceeded() -> Result<()> {
     let server = GrpcServer::start("v1").await?;
     let slow = [("x-want-pause", "5000")];
     let gateway = Gateway::start(&single(&server).also("timeout: 400ms").yaml()).await?;
-    hears(&gateway, &slow, "4").await?;
+    is_late(&gateway, &slow).await?;
     let answer = client(&gateway).await?.unary(&slow).await?;
     assert_eq!(answer.code, 4, "{answer:?}");
     gateway.counts(ATTEMPTS, &[("outcome", "timeout")], 2.0).await?;
@@ -91,9 +101,10 @@ async fn too_late_is_deadline_exceeded() -> Result<()> {
         "[{ name: stable, upstream: v1 }]",
     );
     let gateway = Gateway::start(&config.yaml()).await?;
-    hears(&gateway, &slow, "4").await?;
-    // A stream has begun, and then may take its time.
+    // The server sends its head at once, and that is all that `response` waits for.
     let client = client(&gateway).await?;
+    assert_eq!(client.unary(&[]).await?.code, 0);
+    // A stream has begun, and then may take its time.
     client.open(1, &[("x-want-pause", "700")]).await?;
     assert_eq!(client.send(1, "a").await?, "v1 a");
     assert_eq!(client.end(1).await?.code, 0);
@@ -168,21 +179,30 @@ async fn others_on_the_same_listener_hear_http() -> Result<()> {
 
 #[tokio::test]
 async fn a_retry_may_be_by_status() -> Result<()> {
-    let server = GrpcServer::start("v1").await?;
-    let keys = "retry: { attempts: 5, on: [\"grpc:unavailable\"], budget: 100%, backoff: 1ms, \
-                non_idempotent: true }";
-    let gateway = Gateway::start(&single(&server).also(keys).yaml()).await?;
+    let (bad, good) = tokio::try_join!(GrpcServer::start("v1"), GrpcServer::start("v1"))?;
+    let endpoints =
+        format!("endpoints: [\"{}\", \"{}\"], protocol: h2c", bad.address(), good.address());
+    let config = Config::new()
+        .h2c("")
+        .upstream_with("v1", &endpoints)
+        .route("shop", "/", "[{ name: stable, upstream: v1 }]")
+        .also("retry: { attempts: 1, on: [\"grpc:unavailable\"], budget: 100%, backoff: 1ms }");
+    let gateway = Gateway::start(&config.yaml()).await?;
     let client = client(&gateway).await?;
-    server.fail(0.3, 14).await?;
-    let report = client.load(100, &[]).await?;
-    // 0.3^6 of the calls fail six times.
-    assert!(report.code(0) >= 97, "{report:?}");
-    assert!(server.calls().await? > 110);
+    bad.fail(1.0, 14).await?;
+    // Each that fails at one is tried at the other.
+    let report = client.load(60, &[]).await?;
+    assert_eq!((report.code(0), good.calls().await?), (60, 60), "{report:?}");
+    let failed = [("variant", "stable"), ("outcome", "server_error")];
+    gateway.counts(ATTEMPTS, &failed, bad.calls().await? as f64).await?;
+    assert!(bad.calls().await? >= 20);
     // What was not asked for is not tried again.
-    server.fail(1.0, 9).await?;
-    let before = server.calls().await?;
-    assert_eq!(client.load(10, &[]).await?.code(9), 10);
-    assert_eq!(server.calls().await? - before, 10);
+    bad.fail(1.0, 9).await?;
+    let before = bad.calls().await? + good.calls().await?;
+    let report = client.load(20, &[]).await?;
+    assert!(report.code(9) > 0 && report.code(0) + report.code(9) == 20, "{report:?}");
+    assert_eq!(bad.calls().await? + good.calls().await? - before, 20);
+    drop(client);
     gateway.stop().await
 }
 

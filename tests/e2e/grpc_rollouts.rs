@@ -1,7 +1,7 @@
 //! Rollouts of gRPC services: what fails by its status, and streams that outlive their version.
 
 use crate::grpc::{client, h2c, split};
-use anyhow::{Context, Result};
+use anyhow::Result;
 use std::time::Duration;
 use tidegate_tests::*;
 
@@ -35,7 +35,7 @@ async fn a_version_that_answers_unavailable_goes() -> Result<()> {
         assert!(why.starts_with("`errors` is bad: "), "{why}");
         let after = client.load(100, &[]).await?;
         assert_eq!((after.of("v1"), after.code(0)), (100, 100), "{after:?}");
-        gateway.stop().await?;
+        gateway.cut().await?;
     }
     Ok(())
 }
@@ -51,7 +51,7 @@ async fn a_version_whose_callers_are_wrong_stays() -> Result<()> {
     let client = client(&gateway).await?;
     let (report, _) = client.load_until(rollout.reaches("promoted", FOUND)).await?;
     assert!(report.code(5) > 0, "{report:?}");
-    gateway.stop().await
+    gateway.cut().await
 }
 
 /// Opens streams until there is one on each server, and gives their numbers.
@@ -98,7 +98,8 @@ async fn streams_of_a_version_that_goes_are_closed_if_told() -> Result<()> {
         }
         assert_eq!(client.send(stable, "after").await?, "v1 after");
         assert_eq!(client.end(stable).await?.code, 0);
-        gateway.stop().await.context("with streams open")?;
+        drop(client);
+        gateway.stop().await?;
     }
     Ok(())
 }
@@ -126,5 +127,6 @@ async fn a_pinned_stream_goes_on() -> Result<()> {
     rollout.does("abort").await?;
     tokio::time::sleep(Duration::from_secs(3)).await;
     assert_eq!(client.send(1, "still here").await?, "v2 still here");
+    drop(client);
     gateway.stop().await
 }

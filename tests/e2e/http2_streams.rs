@@ -194,17 +194,19 @@ async fn an_answer_that_breaks_off_is_a_reset() -> Result<()> {
     for clean in [false, true] {
         let origin = RawOrigin::start(move |stream| async move {
             let mut frames = Frames::accept(stream).await?;
-            let stream = 1;
-            frames.until(SOON, "a request", |frames| frames.ended(stream).then_some(())).await?;
-            let head = [(":status", "200"), ("content-length", "100")];
-            frames.headers(stream, &head, false).await?;
-            // Its end comes where its length does not.
-            frames.data(stream, b"only this", clean).await?;
-            if !clean {
-                frames.reset(stream, error::INTERNAL_ERROR).await?;
+            let mut stream = 1;
+            loop {
+                let arrived = |frames: &mut Frames| frames.ended(stream).then_some(());
+                frames.until(4 * SOON, "a request", arrived).await?;
+                let head = [(":status", "200"), ("content-length", "100")];
+                frames.headers(stream, &head, false).await?;
+                // Its end comes where its length does not.
+                frames.data(stream, b"only this", clean).await?;
+                if !clean {
+                    frames.reset(stream, error::INTERNAL_ERROR).await?;
+                }
+                stream += 2;
             }
-            frames.until_closed(SOON).await?;
-            Ok(Vec::new())
         })
         .await?;
         breaks_off(&single(origin.address(), "h2c")).await.context(clean)?;

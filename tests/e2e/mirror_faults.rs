@@ -313,7 +313,11 @@ async fn the_mirrors_threads_yield_to_all_others() -> Result<()> {
     /// `SCHED_OTHER` and `SCHED_IDLE`, the 41st field of proc(5)'s `stat`.
     const POLICIES: (&str, &str) = ("0", "5");
     let origin = Origin::start("v1").await?;
+    // There are none without a mirror: see that they come with the first.
     let gateway = Gateway::start(&Config::single(origin.address()).yaml()).await?;
+    let config = Config::mirrored(origin.address(), origin.address(), "percent: 1");
+    gateway.write(&config.yaml())?;
+    assert_eq!(gateway.reload().await?.status, 200);
     let mut yielding = 0;
     for task in std::fs::read_dir(format!("/proc/{}/task", gateway.pid().as_raw_nonzero()))? {
         let stat = std::fs::read_to_string(task?.path().join("stat"))?;

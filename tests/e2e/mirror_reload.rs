@@ -215,19 +215,3 @@ async fn mistakes_are_named_with_their_place() -> Result<()> {
     }
     Ok(())
 }
-
-#[tokio::test]
-async fn http_2_is_for_dark_upstreams_alone() -> Result<()> {
-    let dead = DeadAddress::new()?;
-    let config = Config::new()
-        .upstream_with("v1", &format!("endpoints: [\"{}\"], protocol: h2c", dead.address()))
-        .route("shop", "/", "[{ name: stable, upstream: v1 }]");
-    let directory = TempDir::new()?;
-    let file = directory.path().join("tidegate.yaml");
-    std::fs::write(&file, config.yaml())?;
-    let verdict = tidegate(&["check".as_ref(), file.as_os_str()]).await?;
-    assert_eq!(verdict.code, Some(78), "{verdict:?}");
-    let place = place(&config.yaml(), "v1 }]")?;
-    assert!(verdict.stderr.contains(&place) && verdict.stderr.contains("h2c"), "{verdict:?}");
-    Ok(())
-}

@@ -108,3 +108,70 @@ async fn an_address_that_is_taken_ends_the_start() -> Result<()> {
     assert!(ended.stderr.contains(&first.web().to_string()), "{}", ended.stderr);
     first.stop().await
 }
+
+#[tokio::test]
+async fn clients_are_taken_until_the_delay_is_over() -> Result<()> {
+    const DELAY: Duration = Duration::from_secs(3);
+    let origin = Origin::start("v1").await?;
+    let config = Config::single(origin.address()).top("runtime: { drain_delay: 3s }");
+    let mut gateway = Gateway::start(&config.yaml()).await?;
+    let load = Load::fresh(&gateway.get("/"), 2);
+    load.serves(20).await?;
+    let begin = Instant::now();
+    gateway.signal(Signal::TERM)?;
+    let readiness_gone =
+        async || gateway.admin_get("/readyz").await.ok().filter(|answer| answer.status == 503);
+    eventually("readiness goes", readiness_gone).await?;
+    // Whoever balances has not looked yet.
+    load.serves(20).await?;
+    load.stop().await.flawless()?;
+    assert!(begin.elapsed() < DELAY, "too slow a machine for this test: {:?}", begin.elapsed());
+    eventually("new connections are refused", async || {
+        TcpStream::connect(gateway.web()).await.err().map(drop)
+    })
+    .await?;
+    assert_eq!(gateway.exit_code(SOON).await?, 0);
+    assert!(begin.elapsed() >= DELAY, "{:?}", begin.elapsed());
+    Ok(())
+}
+
+#[tokio::test]
+async fn who_asks_again_waits_no_longer() -> Result<()> {
+    let origin = Origin::start("v1").await?;
+    origin.behave(Behaviour::Never);
+    // Once in the delay, once in the drain.
+    for runtime in ["drain_delay: 1h", "drain_timeout: 1h"] {
+        let config = Config::single(origin.address()).top(&format!("runtime: {{ {runtime} }}"));
+        let mut gateway = Gateway::start(&config.yaml()).await?;
+        let (before, endless) = (origin.hits(), gateway.get("/"));
+        let endless = tokio::spawn(async move { endless.send().await });
+        eventually("it is on its way", async || (origin.hits() > before).then_some(())).await?;
+        gateway.signal(Signal::TERM)?;
+        eventually("readiness goes", async || {
+            gateway.admin_get("/readyz").await.ok().filter(|answer| answer.status == 503)
+        })
+        .await?;
+        // Less than a second later it may be the same wish on two ways.
+        sleep(Duration::from_secs(1)).await;
+        gateway.signal(Signal::INT)?;
+        assert_eq!(gateway.exit_code(SOON).await?, 0, "{runtime}");
+        assert!(gateway.log().iter().any(|line| line.contains("told to stop again")), "{runtime}");
+        assert!(endless.await?.map_or(true, |answer| answer.status >= 500), "{runtime}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn two_signals_at_once_are_one_wish() -> Result<()> {
+    let origin = Origin::start("v1").await?;
+    origin.behave(Behaviour::Delay(Duration::from_millis(1500)));
+    let mut gateway = Gateway::start(&Config::single(origin.address()).yaml()).await?;
+    let slow = gateway.get("/slow");
+    let slow = tokio::spawn(async move { slow.send().await });
+    eventually("it is on its way", async || (origin.hits() == 1).then_some(())).await?;
+    gateway.signal(Signal::INT)?;
+    gateway.signal(Signal::TERM)?;
+    assert_eq!(slow.await??.status, 200);
+    assert_eq!(gateway.exit_code(SOON).await?, 0);
+    Ok(())
+}

@@ -155,7 +155,8 @@ async fn a_replaced_certificate_is_for_new_connections() -> Result<()> {
 async fn a_bad_pair_changes_nothing_and_is_shown() -> Result<()> {
     let set = replaceable().await?;
     let (gateway, good) = (&set.gateway, set.old.server(&["shop.test"])?);
-    let other = Authority::new("Other")?.server(&["shop.test"])?;
+    let stranger = Authority::new("Other")?;
+    let other = stranger.server(&["shop.test"])?;
     let generation = gateway.generation().await?;
     for (what, file, bytes) in [
         ("another key", &set.pair.key, std::fs::read(&other.key)?),

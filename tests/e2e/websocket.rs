@@ -49,7 +49,7 @@ async fn messages_come_back() -> Result<()> {
     gateway.counts(ATTEMPTS, &[("variant", "stable"), ("outcome", "success")], 2.0).await?;
     let metrics = gateway.metrics().await?;
     assert_eq!(metrics.sum("tidegate_requests_total", &[("code", "1xx")]), 2.0);
-    gateway.stop().await
+    gateway.cut().await
 }
 
 #[tokio::test]
@@ -80,6 +80,7 @@ async fn connections_are_split_and_pinned_as_requests_are() -> Result<()> {
         assert_eq!(opened.header("x-origin"), "v2");
         assert_eq!(client.send(stream, "a").await?, "a");
     }
+    drop(client);
     gateway.stop().await
 }
 
@@ -103,7 +104,7 @@ async fn whoever_goes_without_a_word_is_noticed_by_the_other() -> Result<()> {
     gateway.counts(OPEN, &labels("stable"), 0.0).await?;
     gateway.counts("tidegate_requests_in_flight", &[], 0.0).await?;
     gateway.counts("tidegate_client_connections", &[], 0.0).await?;
-    gateway.stop().await
+    gateway.cut().await
 }
 
 #[tokio::test]
@@ -121,7 +122,7 @@ async fn a_handshake_may_be_refused() -> Result<()> {
     let refused = client.open(2, gateway.web(), "/no", &[("x-want-status", "403")]).await?;
     assert_eq!(refused.status, 403);
     gateway.counts(OPEN, &[], 0.0).await?;
-    gateway.stop().await
+    gateway.cut().await
 }
 
 /// A dead variant's connections go to its fallback, as requests do.
@@ -141,6 +142,7 @@ async fn a_dead_variant_falls_back() -> Result<()> {
     assert_eq!(client.send(1, "a").await?, "a");
     gateway.counts(OPEN, &labels("stable"), 1.0).await?;
     gateway.counts(OPEN, &labels("canary"), 0.0).await?;
+    drop(client);
     gateway.stop().await
 }
 
@@ -159,6 +161,7 @@ async fn a_quiet_connection_stays() -> Result<()> {
     assert_eq!(client.send(1, "before").await?, "before");
     tokio::time::sleep(Duration::from_secs(4)).await;
     assert_eq!(client.send(1, "after").await?, "after");
+    drop(client);
     gateway.stop().await
 }
 
@@ -175,6 +178,7 @@ async fn a_reload_closes_nothing() -> Result<()> {
     assert_eq!(client.send(1, "still here").await?, "still here");
     gateway.counts(OPEN, &labels("stable"), 1.0).await?;
     gateway.counts(OPEN, &labels("canary"), 1.0).await?;
+    drop(client);
     gateway.stop().await
 }
 
@@ -247,7 +251,7 @@ async fn a_rollback_closes_connections_if_told() -> Result<()> {
         }
         gateway.counts(OPEN, &labels("stable"), stable.len() as f64).await?;
         drop(client);
-        gateway.stop().await?;
+        gateway.cut().await?;
     }
     Ok(())
 }

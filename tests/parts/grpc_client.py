@@ -28,6 +28,11 @@ def channel(address, ca=None, name=None, cert=None, key=None):
     return grpc.aio.secure_channel(address, credentials, options)
 
 
+def given(metadata):
+    """Values of keys that end with `-bin` are bytes."""
+    return [(key, value.encode() if key.endswith("-bin") else value) for key, value in metadata]
+
+
 def pairs(metadata):
     return [[key, value if isinstance(value, str) else value.hex()]
             for key, value in metadata or ()]
@@ -46,7 +51,7 @@ class Client:
                 "trailing": pairs(await call.trailing_metadata())}
 
     async def call(self, method, messages=("hello",), metadata=(), timeout=8):
-        metadata = [tuple(pair) for pair in metadata]
+        metadata = given(metadata)
         messages = [message.encode() for message in messages]
         path, replies = ECHO + method, []
         single = method in ("Unary", "ServerStream")
@@ -68,7 +73,7 @@ class Client:
 
     async def open(self, stream, metadata=(), timeout=60):
         call = self.channel.stream_stream(ECHO + "Bidi")(
-            metadata=[tuple(pair) for pair in metadata], timeout=timeout)
+            metadata=given(metadata), timeout=timeout)
         self.streams[stream] = call
         return {"initial": pairs(await call.initial_metadata())}
 
@@ -106,7 +111,7 @@ class Client:
         async def one():
             while left[0] > 0:
                 left[0] -= 1
-                call = unary(b"load", metadata=[tuple(pair) for pair in metadata], timeout=8)
+                call = unary(b"load", metadata=given(metadata), timeout=8)
                 try:
                     reply = await call
                     report["servers"][reply.decode().split(" ")[0]] += 1

@@ -44,58 +44,69 @@ class Echo:
         share, failure = self.failing
         if not status and random.random() < share:
             status = failure
-        echoed = [(key, value) for key, value in context.invocation_metadata()
-                  if key.startswith("x-echo")]
-        context.set_trailing_metadata([("x-trailer", self.name), *echoed])
+        context.add_done_callback(lambda _: self.done(asked))
+        context.set_trailing_metadata([("x-trailer", self.name), *self.echoed(context)])
         if status and "x-want-messages" not in asked:
+            asked["over"] = True
             await context.abort(CODES[status], f"as told: {status}")
-        await context.send_initial_metadata([("x-server", self.name), *echoed])
         return asked, status
 
-    async def reply(self, asked, text):
+    def done(self, asked):
+        """The call has ended; if not by this server, then before its time."""
+        self.cancelled += "over" not in asked
+
+    def echoed(self, context):
+        return [(key, value) for key, value in context.invocation_metadata()
+                if key.startswith("x-echo")]
+
+    async def greet(self, asked, context):
+        """The head of the answer, once."""
+        if not asked.get("greeted"):
+            asked["greeted"] = True
+            await context.send_initial_metadata([("x-server", self.name), *self.echoed(context)])
+
+    async def reply(self, asked, context, text):
         await asyncio.sleep(int(asked.get("x-want-pause", 0)) / 1000)
+        await self.greet(asked, context)
         return f"{self.name} {text}".encode().ljust(int(asked.get("x-want-bytes", 0)), b".")
 
-    async def end(self, context, status):
+    async def end(self, asked, context, status):
+        # A caller that goes away ends its messages, too.
+        if context.done():
+            return
+        asked["over"] = True
         if status:
             await context.abort(CODES[status], f"as told: {status}")
 
     async def unary(self, request, context):
         asked, status = await self.begin(context)
-        reply = await self.reply(asked, request.decode(errors="replace"))
+        reply = await self.reply(asked, context, request.decode(errors="replace"))
         # A unary method of this library sends either a message or an error; a generic client does
         # not mind a stream of one, which can have both.
-        await self.end(context, status)
+        await self.end(asked, context, status)
         return reply
 
     async def server_stream(self, request, context):
         asked, status = await self.begin(context)
-        try:
-            for number in range(int(asked.get("x-want-messages", 1))):
-                yield await self.reply(asked, f"{number} {request.decode()}")
-        except asyncio.CancelledError:
-            self.cancelled += 1
-            raise
-        await self.end(context, status)
+        for number in range(int(asked.get("x-want-messages", 1))):
+            yield await self.reply(asked, context, f"{number} {request.decode()}")
+        await self.end(asked, context, status)
 
     async def client_stream(self, requests, context):
         asked, status = await self.begin(context)
         count = size = 0
         async for request in requests:
             count, size = count + 1, size + len(request)
-        reply = await self.reply(asked, f"{count} {size}")
-        await self.end(context, status)
+        reply = await self.reply(asked, context, f"{count} {size}")
+        await self.end(asked, context, status)
         return reply
 
     async def bidi(self, requests, context):
         asked, status = await self.begin(context)
-        try:
-            async for request in requests:
-                yield await self.reply(asked, request.decode(errors="replace"))
-        except asyncio.CancelledError:
-            self.cancelled += 1
-            raise
-        await self.end(context, status)
+        await self.greet(asked, context)
+        async for request in requests:
+            yield await self.reply(asked, context, request.decode(errors="replace"))
+        await self.end(asked, context, status)
 
 
 async def main():

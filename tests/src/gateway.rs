@@ -66,12 +66,39 @@ impl Gateway {
     /// # Errors
     /// As [`Self::start`].
     pub async fn start_through(through: &[&str], file: &Path) -> Result<Self> {
+        Self::start_with(through, file, &[]).await
+    }
+
+    /// Starts another process from the same file, which takes over from this one.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn upgraded(&self) -> Result<Self> {
+        Self::start_with(&[], &self.file, &["--upgrade"]).await
+    }
+
+    /// Starts by a program, as [`Self::start_through`], and with `more` arguments.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn start_with(through: &[&str], file: &Path, more: &[&str]) -> Result<Self> {
+        let mut gateway = Self::launch(through, file, more)?;
+        gateway.wait_ready().await?;
+        Ok(gateway)
+    }
+
+    /// The same without waiting for anything: see [`Self::wait_ready`].
+    ///
+    /// # Errors
+    /// When there is no such program.
+    pub fn launch(through: &[&str], file: &Path, more: &[&str]) -> Result<Self> {
         let binary = tidegate_binary()?.into_os_string();
         let mut words = through.iter().map(OsString::from).chain([binary]);
         let mut child = Command::new(words.next().context("no program")?)
             .args(words)
             .args(["run", "--log-format", "json", "-c"])
             .arg(file)
+            .args(more)
             .env_remove("RUST_LOG")
             .env("RUST_BACKTRACE", "1")
             .stdin(Stdio::null())
@@ -83,12 +110,14 @@ impl Gateway {
         let stdout = collect(child.stdout.take().context("no standard output")?);
         let addresses = HashMap::new();
         let file = file.to_owned();
-        let mut gateway = Self { child, file, log, stdout, addresses, _directory: None };
-        gateway.wait_ready().await?;
-        Ok(gateway)
+        Ok(Self { child, file, log, stdout, addresses, _directory: None })
     }
 
-    async fn wait_ready(&mut self) -> Result<()> {
+    /// Waits until it says that it is ready.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn wait_ready(&mut self) -> Result<()> {
         let log = Arc::clone(&self.log);
         let ended = eventually("the gateway says `ready`", async || {
             if events(&lines(&log)).any(|fields| fields["message"] == "ready") {
@@ -320,6 +349,30 @@ impl Gateway {
     /// When it does not end within [`SOON`], ends with another code, or panicked before.
     pub async fn stop(mut self) -> Result<()> {
         self.signal(Signal::TERM)?;
+        let code = self.exit_code(SOON).await?;
+        ensure!(code == 0, "exit code {code}");
+        self.never_panicked()
+    }
+
+    /// SIGTERM twice, for streams that would live as long as they are let: the second closes them.
+    ///
+    /// # Errors
+    /// As [`Self::stop`].
+    pub async fn cut(mut self) -> Result<()> {
+        self.signal(Signal::TERM)?;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        // It may have ended by itself.
+        let _ = self.signal(Signal::TERM);
+        let code = self.exit_code(SOON).await?;
+        ensure!(code == 0, "exit code {code}");
+        self.never_panicked()
+    }
+
+    /// Waits for the end of a process that another took over from.
+    ///
+    /// # Errors
+    /// As [`Self::stop`].
+    pub async fn retires(&mut self) -> Result<()> {
         let code = self.exit_code(SOON).await?;
         ensure!(code == 0, "exit code {code}");
         self.never_panicked()

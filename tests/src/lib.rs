@@ -11,7 +11,7 @@
 //! | [`Authority`], [`Pair`] | certificates |
 //! | [`Origin`] | an HTTP server that does as it is told and remembers what it got |
 //! | [`RawOrigin`] | a server that is a script over one socket |
-//! | [`Nginx`], [`Nghttpd`], [`Prometheus`] | real servers that somebody else wrote |
+//! | [`Nginx`], [`Nghttpd`], [`Prometheus`], [`Dns`] | real servers that somebody else wrote |
 //! | [`GrpcServer`], [`GrpcClient`], [`WebSocketServer`], [`WebSocketClient`] | the usual libraries for these |
 //! | [`Curl`], [`Browser`], [`h2load`] | real clients that somebody else wrote |
 //! | [`Shop`], [`Rollout`] | two versions, and the rollout of one of them |
@@ -26,6 +26,7 @@ mod client;
 mod command;
 mod config;
 mod curl;
+mod dns;
 mod frames;
 mod gateway;
 mod grpc;
@@ -51,6 +52,7 @@ pub use client::{Call, Connection, Response};
 pub use command::{Finished, run, run_within, tidegate, tidegate_binary};
 pub use config::Config;
 pub use curl::{Curl, Curled};
+pub use dns::Dns;
 pub use frames::{Answer, End, Frame, Frames, block, error, field, flag, kind, setting};
 pub use gateway::Gateway;
 pub use grpc::{GrpcAnswer, GrpcClient, GrpcReport, GrpcServer};

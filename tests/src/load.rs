@@ -82,6 +82,8 @@ struct Work {
     each: u64,
     /// Between an answer and the next request.
     pause: Option<Duration>,
+    /// Each request has a connection of its own.
+    fresh: bool,
 }
 
 #[derive(Debug, Default)]
@@ -100,20 +102,32 @@ impl Load {
 
     /// The same with calls that differ, such as those of many users.
     pub fn start_each(clients: usize, call: impl Fn() -> Call + Send + Sync + 'static) -> Self {
-        Self::spawn(clients, &Work { call: Arc::new(call), each: u64::MAX, pause: None })
+        Self::spawn(
+            clients,
+            &Work { call: Arc::new(call), each: u64::MAX, pause: None, fresh: false },
+        )
+    }
+
+    /// Starts `clients` that send `call` one after the other until [`Self::stop`], each time over a
+    /// connection of its own.
+    pub fn fresh(call: &Call, clients: usize) -> Self {
+        let call = call.clone();
+        let call = Arc::new(move || call.clone());
+        Self::spawn(clients, &Work { call, each: u64::MAX, pause: None, fresh: true })
     }
 
     /// One client that sends `call` about `per_second` times a second until [`Self::stop`].
     pub fn paced(call: &Call, per_second: u32) -> Self {
         let call = call.clone();
         let pause = Some(Duration::from_secs(1) / per_second);
-        Self::spawn(1, &Work { call: Arc::new(move || call.clone()), each: u64::MAX, pause })
+        let call = Arc::new(move || call.clone());
+        Self::spawn(1, &Work { call, each: u64::MAX, pause, fresh: false })
     }
 
     /// Sends `call` `total` times with `clients` and waits for it.
     pub async fn run(call: &Call, clients: usize, total: u64) -> Report {
         let (call, each) = (call.clone(), total / clients as u64);
-        let work = Work { call: Arc::new(move || call.clone()), each, pause: None };
+        let work = Work { call: Arc::new(move || call.clone()), each, pause: None, fresh: false };
         Self::spawn(clients, &work).join().await
     }
 
@@ -194,7 +208,7 @@ async fn client(work: Work, shared: Arc<Shared>) -> Report {
                 } else {
                     report.fail(format!("{}: {}", answer.status, answer.text()));
                 }
-                if !connection.is_over().await {
+                if !work.fresh && !connection.is_over().await {
                     kept = Some(connection);
                 }
             }

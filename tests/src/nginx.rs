@@ -2,6 +2,7 @@
 
 use crate::{Pair, ports, within};
 use anyhow::{Context, Result};
+use rustix::process::{Pid, Signal, kill_process};
 use std::{net::SocketAddr, process::Stdio, time::Duration};
 use tempfile::TempDir;
 use tokio::{
@@ -57,6 +58,27 @@ impl Nginx {
     pub fn log(&self) -> Result<Vec<String>> {
         let text = std::fs::read_to_string(self.prefix.path().join("requests.log"))?;
         Ok(text.lines().map(str::to_owned).collect())
+    }
+
+    /// Stops the process in the middle of whatever it does: connections stand, nothing answers.
+    ///
+    /// # Errors
+    /// When the process is gone.
+    pub fn freeze(&self) -> Result<()> {
+        self.signal(Signal::STOP)
+    }
+
+    /// Lets it go on.
+    ///
+    /// # Errors
+    /// When the process is gone.
+    pub fn thaw(&self) -> Result<()> {
+        self.signal(Signal::CONT)
+    }
+
+    fn signal(&self, signal: Signal) -> Result<()> {
+        let pid = self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+        Ok(kill_process(pid.context("nginx is gone")?, signal)?)
     }
 
     /// Ends the process and waits until it is gone.

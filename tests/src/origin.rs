@@ -12,7 +12,7 @@ use hyper::{
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::json;
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -89,6 +89,9 @@ impl std::fmt::Debug for Shared {
     }
 }
 
+/// A port that the system chooses.
+const ANYWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
 /// How many requests an origin remembers.
 const REMEMBERED: usize = 64;
 
@@ -98,7 +101,15 @@ impl Origin {
     /// # Errors
     /// When it cannot listen.
     pub async fn start(name: &str) -> Result<Self> {
-        Self::listen(name, None, false).await
+        Self::at(name, ANYWHERE).await
+    }
+
+    /// Starts one on this address.
+    ///
+    /// # Errors
+    /// When it cannot listen there.
+    pub async fn at(name: &str, address: SocketAddr) -> Result<Self> {
+        Self::listen(name, address, None, false).await
     }
 
     /// Starts one that speaks HTTP/2, without TLS.
@@ -106,7 +117,7 @@ impl Origin {
     /// # Errors
     /// When it cannot listen.
     pub async fn h2c(name: &str) -> Result<Self> {
-        Self::listen(name, None, true).await
+        Self::listen(name, ANYWHERE, None, true).await
     }
 
     /// Starts one whose answers `answer` makes; [`Behaviour`]s other than an echo come first.
@@ -117,11 +128,16 @@ impl Origin {
         name: &str,
         answer: impl Fn(&Recorded) -> Response<Bytes> + Send + Sync + 'static,
     ) -> Result<Self> {
-        Self::listen(name, Some(Box::new(answer)), false).await
+        Self::listen(name, ANYWHERE, Some(Box::new(answer)), false).await
     }
 
-    async fn listen(name: &str, answer: Option<Answer>, http2: bool) -> Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
+    async fn listen(
+        name: &str,
+        address: SocketAddr,
+        answer: Option<Answer>,
+        http2: bool,
+    ) -> Result<Self> {
+        let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared {
             name: name.to_owned(),
@@ -208,6 +224,7 @@ async fn answer(
     let got = Recorded { method: parts.method, uri: parts.uri, headers: parts.headers, body };
     let behaviour = *shared.behaviour.lock().unwrap_or_else(PoisonError::into_inner);
     let wanted = got.header("x-want-status").parse().ok();
+    let is_head = got.method == Method::HEAD;
     let answer = match &shared.answer {
         Some(answer) => answer(&got),
         None => echo(&shared.name, &got),
@@ -229,7 +246,12 @@ async fn answer(
         Behaviour::Never => std::future::pending().await,
         Behaviour::Hangup => return Err(std::io::Error::other("as told")),
     };
-    let (mut parts, body) = answer.into_parts();
+    let (mut parts, mut body) = answer.into_parts();
+    if is_head {
+        // Only its length is told; hyper leaves the body out for HTTP/1.1 alone.
+        parts.headers.insert("content-length", body.len().into());
+        body.clear();
+    }
     if let Some(status) = status {
         parts.status = StatusCode::from_u16(status).map_err(std::io::Error::other)?;
     }

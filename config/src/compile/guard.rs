@@ -1,11 +1,11 @@
 //! Retries, limits of clients, and who may ask.
 
 use crate::{
+    address::Network,
     decode::List,
     plan::{Access, ClientRate, RateKey, Retry, RetryOn},
     problem::{Problems, Spanned},
     schema::{RateBy, RetryReason, Route},
-    text::Network,
 };
 use ipnet::IpNet;
 

@@ -1,8 +1,12 @@
 //! Schema to plan: names become positions, conditions become matchers, and everything that can be
-//! wrong without the file being malformed is found here. Nothing is read and nothing is resolved.
+//! wrong without the file being malformed is found here. Nothing is resolved, and nothing is read but
+//! certificates.
 
+mod guard;
 mod headers;
+mod health;
 mod lint;
+mod listener;
 mod matching;
 mod mirror;
 mod names;
@@ -14,6 +18,7 @@ mod upstream;
 mod weights;
 
 use crate::{
+    credentials::Credentials,
     plan::Plan,
     problem::{Problems, Span},
     schema::{Document, Included, Rollout, Route, Upstream},
@@ -28,6 +33,7 @@ pub(crate) fn compile(
     document: &Document,
     included: &[&Included],
     directory: &Path,
+    credentials: &mut Credentials<'_>,
     problems: &mut Problems,
 ) -> Option<Plan> {
     let upstreams: Vec<&Upstream> = document
@@ -43,12 +49,12 @@ pub(crate) fn compile(
         .chain(included.iter().flat_map(|file| file.rollouts.iter()))
         .collect();
 
-    let listeners = process::listeners(document, problems);
+    let listeners = listener::compile(document, credentials, problems);
+    process::resolvers(document, problems);
     let admin = process::admin(document, directory, problems);
-    let (compiled_upstreams, upstream_names) = upstream::compile(&upstreams, problems);
+    let (compiled_upstreams, upstream_names) = upstream::compile(&upstreams, credentials, problems);
     let memory = document.runtime.mirror_memory.0;
-    let upstream_names = (&upstreams[..], &upstream_names);
-    let (compiled, names) = compile_routes(&routes, upstream_names, memory, problems);
+    let (compiled, names) = compile_routes(&routes, &upstream_names, memory, problems);
     let before = problems.errors();
     let found = rollout::Routes { list: &routes, names: &names };
     let compiled_rollouts = rollout::compile(&rollouts, &found, directory, problems);
@@ -93,7 +99,7 @@ struct CompiledRoute<'a> {
 
 fn compile_routes<'a>(
     routes: &[&'a Route],
-    upstreams: (&[&Upstream], &Names<'_>),
+    upstreams: &Names<'_>,
     memory: u64,
     problems: &mut Problems,
 ) -> (Vec<CompiledRoute<'a>>, Names<'a>) {

@@ -1,80 +1,19 @@
-//! Listeners, admin, state, runtime, access log.
+//! Admin, state, runtime, access log.
 
-use super::Names;
 use crate::{
-    plan::{
-        AccessLog, Admin, ClientTimeouts, Listener, ListenerLimits, ListenerProtocol, LogTarget,
-        Runtime,
-    },
+    plan::{AccessLog, Admin, LogTarget, Runtime},
     problem::{Problems, Span},
     schema::Document,
 };
 use std::{
     collections::HashMap,
     net::SocketAddr,
-    num::NonZeroU32,
     path::{Path, PathBuf},
-    time::Duration,
 };
 use tidegate_policies::Sample;
 
 /// Beside the main file. As the schema says of `state.path`.
 const STATE_FILE: &str = "tidegate.db";
-
-/// Beside the main file. As the schema says of `runtime.upgrade_socket`.
-const UPGRADE_SOCKET: &str = "tidegate.sock";
-
-pub(super) fn listeners(document: &Document, problems: &mut Problems) -> Vec<Listener> {
-    let list = &document.listeners;
-    if list.is_empty() && list.complete {
-        problems
-            .error(list.span, "there are no listeners")
-            .help("add one, such as `{ name: web, address: 127.0.0.1:8080 }`".to_owned());
-    }
-    let mut names = Names::new("listener");
-    let mut addresses: HashMap<SocketAddr, Span> = HashMap::new();
-    let mut compiled = Vec::with_capacity(list.len());
-    for (position, listener) in list.iter().enumerate() {
-        names.add(&listener.name, position, problems);
-        let address = listener.address.0;
-        unique_address(address, listener.address.span, &mut addresses, problems);
-        compiled.push(Listener {
-            name: listener.name.0.as_str().into(),
-            address,
-            protocol: ListenerProtocol::Http1,
-            limits: ListenerLimits { connections: None, connections_per_client: None },
-            timeouts: ClientTimeouts {
-                head: Duration::from_secs(10),
-                idle: Duration::from_secs(75),
-                body: Duration::from_secs(60),
-                min_body_rate: 64,
-            },
-        });
-    }
-    if let Some(admin) = &document.admin {
-        unique_address(admin.address.0, admin.address.span, &mut addresses, problems);
-    }
-    compiled
-}
-
-/// Port 0 is another port each time.
-fn unique_address(
-    address: SocketAddr,
-    span: Span,
-    addresses: &mut HashMap<SocketAddr, Span>,
-    problems: &mut Problems,
-) {
-    if address.port() == 0 {
-        return;
-    }
-    if let Some(first) = addresses.get(&address) {
-        problems
-            .error(span, format!("the address {address} is taken"))
-            .note(*first, "it is used here");
-        return;
-    }
-    addresses.insert(address, span);
-}
 
 pub(super) fn admin(
     document: &Document,
@@ -102,12 +41,22 @@ pub(super) fn runtime(document: &Document, directory: &Path) -> Runtime {
     let processors = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     Runtime {
         threads: runtime.threads.map_or_else(processors, |threads| threads.0),
-        drain_delay: Duration::ZERO,
+        drain_delay: runtime.drain_delay.0,
         drain_timeout: runtime.drain_timeout.0,
-        max_requests: NonZeroU32::new(100_000).unwrap_or(NonZeroU32::MAX),
-        resolvers: Vec::new(),
-        upgrade_socket: directory.join(UPGRADE_SOCKET),
+        max_requests: runtime.max_requests,
+        resolvers: runtime.resolvers.iter().map(|server| server.value.0).collect(),
+        upgrade_socket: directory.join(&runtime.upgrade_socket.0),
         mirror_memory: usize::try_from(runtime.mirror_memory.0).unwrap_or(usize::MAX),
+    }
+}
+
+/// Asking one server twice makes every failure take twice as long.
+pub(super) fn resolvers(document: &Document, problems: &mut Problems) {
+    let mut seen: HashMap<SocketAddr, Span> = HashMap::new();
+    for server in document.runtime.resolvers.iter() {
+        if let Some(first) = seen.insert(server.value.0, server.span) {
+            problems.error(server.span, "this DNS server is here twice").note(first, "first here");
+        }
     }
 }
 

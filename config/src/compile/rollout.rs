@@ -122,7 +122,11 @@ fn one(
         url: target.webhook.0.as_str().into(),
         secret_file: target.secret_file.as_ref().map(|file| directory.join(&file.0)),
     });
-    Some(Compiled { plan: Arc::new(plan), notify: notify.collect(), drain_streams: None })
+    Some(Compiled {
+        plan: Arc::new(plan),
+        notify: notify.collect(),
+        drain_streams: rollout.on_streams.as_ref().map(|streams| streams.drain.0),
+    })
 }
 
 /// Finds the two variants, and says why they cannot be the two of a rollout.

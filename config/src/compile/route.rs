@@ -1,10 +1,10 @@
 //! One route.
 
-use super::{Names, headers, matching, mirror, pins, weights};
+use super::{Names, guard, headers, matching, mirror, pins, weights};
 use crate::{
-    plan::{Access, IssueCookie, Protocol, Rewrite, Route as Plan, RouteText, Variant},
+    plan::{IssueCookie, Rewrite, Route as Plan, RouteText, Variant},
     problem::Problems,
-    schema::{BucketSource, PathKind, Route, Upstream},
+    schema::{BucketSource, PathKind, Route},
 };
 use std::sync::Arc;
 use tidegate_policies::{KeySource, Purpose, RouteMatch, Salt, Split, VariantId, VariantPolicy};
@@ -12,7 +12,7 @@ use tidegate_policies::{KeySource, Purpose, RouteMatch, Salt, Split, VariantId, 
 /// Compiles one route; `None` when what is wrong with it leaves nothing to serve from.
 pub(super) fn compile(
     route: &Route,
-    (upstreams, upstream_names): (&[&Upstream], &Names<'_>),
+    upstreams: &Names<'_>,
     memory: u64,
     problems: &mut Problems,
 ) -> Option<(RouteMatch, Plan)> {
@@ -23,15 +23,16 @@ pub(super) fn compile(
         names.add(&variant.name, position, problems);
     }
     let weights = weights::compile(route, problems);
-    let variants = variants(route, weights.as_deref(), upstream_names, &names, problems);
-    spoken_by_variants(route, &variants, upstreams, problems);
+    let variants = variants(route, weights.as_deref(), upstreams, &names, problems);
     let pins = pins::compile(route, &names, problems);
     let (bucket_by, issue) = bucket_by(route, problems);
     let rewrite = rewrite(route, problems);
     let request_headers = headers::compile(&route.headers.request, problems);
     let response_headers = headers::compile(&route.headers.response, problems);
+    let retry = guard::retry(route, problems);
+    let access = guard::access(route, problems);
     let salt = route.salt.as_ref().map_or(&route.name.value.0, |salt| &salt.0);
-    let mirrors = mirror::compile(route, salt, upstream_names, memory, problems);
+    let mirrors = mirror::compile(route, salt, upstreams, memory, problems);
 
     let weighted = route.variants.iter().zip(weights?);
     let weighted = weighted.map(|(variant, weight)| (variant.name.0.as_str(), weight));
@@ -50,9 +51,9 @@ pub(super) fn compile(
         issue,
         mirrors,
         timeout: route.timeout.map(|timeout| timeout.0),
-        retry: None,
-        access: Access::default(),
-        rate_limit: None,
+        retry,
+        access,
+        rate_limit: guard::rate_limit(route),
         max_body: route.max_body.0,
         rewrite,
         request_headers,
@@ -95,25 +96,6 @@ fn variants(
         });
     }
     compiled
-}
-
-/// HTTP/2 to the services that answer clients is yet to come.
-fn spoken_by_variants(
-    route: &Route,
-    variants: &[Variant],
-    upstreams: &[&Upstream],
-    problems: &mut Problems,
-) {
-    for (written, variant) in route.variants.iter().zip(variants) {
-        let h2c = |upstream: &&Upstream| upstream.version() == Protocol::Http2;
-        if upstreams.get(variant.upstream).is_some_and(h2c)
-            && upstreams[variant.upstream].name.value.0 == written.upstream.value.0
-        {
-            problems
-                .error(written.upstream.span, "an upstream of `protocol: h2c` cannot serve clients")
-                .help("only mirrors can send to it until a later version".to_owned());
-        }
-    }
 }
 
 fn bucket_by(route: &Route, problems: &mut Problems) -> (Vec<KeySource>, Option<IssueCookie>) {

@@ -216,11 +216,14 @@ enum Whose {
     Key,
 }
 
-/// A pair, and what is odd about it; or all that is wrong with it.
+/// A certificate with its key, and what is odd about it.
+type Pair = (Certificate, Option<String>);
+
+/// A pair, or all that is wrong with it.
 fn pair(
     (cert_path, cert): (&Path, &Contents),
     (key_path, key): (&Path, &Contents),
-) -> Result<(Certificate, Option<String>), Vec<(Whose, Invalid)>> {
+) -> Result<Pair, Vec<(Whose, Invalid)>> {
     let chain = text_of(cert_path, cert).and_then(|bytes| {
         let chain = pem::certificates(cert_path, bytes)?;
         let names = check::chain(cert_path, &chain)?;

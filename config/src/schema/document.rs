@@ -2,12 +2,14 @@
 
 use super::{
     Rollout, Route, State, Upstream,
-    process::{AccessLog, Admin, Listener, Runtime},
+    listener::Listener,
+    process::{AccessLog, Admin, Runtime},
 };
 use crate::{
+    address::Network,
     decode::{Decode, List, schema, wrong_type},
     problem::{Problems, Spanned},
-    text::{Network, Text},
+    text::Text,
     yaml::{Kind, Node},
 };
 use serde_json::{Value, json};
@@ -71,8 +73,7 @@ impl Decode for Include {
     }
 }
 
-/// The JSON Schema (draft 2020-12) of a configuration file. Keys that a later version will support
-/// are in it, so that editors know them, and say so in their description.
+/// The JSON Schema (draft 2020-12) of a configuration file, for editors.
 pub fn json_schema() -> Value {
     let mut schema = Document::schema();
     schema["$schema"] = json!("https://json-schema.org/draft/2020-12/schema");
@@ -91,8 +92,6 @@ pub struct SchemaKey {
     pub default: Option<Value>,
     /// It has to be there.
     pub required: bool,
-    /// It is refused until a later version supports it.
-    pub later: bool,
 }
 
 /// All keys of the configuration, parents before children, in alphabetical order.
@@ -124,7 +123,6 @@ fn collect(schema: &Value, path: &str, keys: &mut Vec<SchemaKey>) {
             description: property["description"].as_str().unwrap_or_default().to_owned(),
             default: property.get("default").cloned(),
             required: required(name),
-            later: property["x-tidegate-later"] == true,
         });
         collect(property, &path, keys);
     }
@@ -152,9 +150,6 @@ mod tests {
             assert!(paths.contains(&expected), "{expected} of {paths:#?}");
         }
         assert!(keys.iter().all(|key| !key.description.is_empty()));
-        for key in &keys {
-            assert_eq!(key.later, key.description.contains("Not supported yet"), "{}", key.path);
-        }
         let all = paths.len();
         paths.sort_unstable();
         paths.dedup();
@@ -169,8 +164,10 @@ mod tests {
         assert_eq!(key("routes[].expose_variant").default, Some(json!(false)));
         assert_eq!(key("routes[].max_body").default, Some(json!("100MiB")));
         assert!(key("listeners").required && !key("routes").required);
-        assert!(key("routes[].retry").later && !key("routes[].mirrors").later);
-        assert!(key("rollouts[].on_streams").later && key("rollouts[].revision").required);
+        assert!(key("rollouts[].on_streams.drain").required);
+        assert_eq!(key("upstreams[].health_check.interval").default, Some(json!("5s")));
+        assert_eq!(key("upstreams[].protocol").default, Some(json!("http1")));
+        assert!(key("listeners[].tls.certificates").required && !key("upstreams[].tls").required);
         assert_eq!(key("rollouts[].alpha").default, Some(json!("1%")));
         assert_eq!(key("routes[].mirrors[].percent").default, Some(json!(100)));
     }

@@ -1,10 +1,11 @@
 //! `listeners`.
 
 use crate::{
+    address::Address,
     choice::{ClientAuth, ListenerProtocol},
     decode::{List, schema},
     problem::Spanned,
-    text::{Address, Name, Text, TlsVersion},
+    text::{Name, Text, TlsVersion},
     value::{Size, Timeout},
 };
 use std::num::NonZeroU32;

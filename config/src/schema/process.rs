@@ -1,25 +1,15 @@
-//! `listeners`, `admin`, `runtime`, `access_log`.
+//! `admin`, `runtime`, `access_log`.
 
 use crate::{
-    decode::{Later, schema},
+    address::{Address, Resolver},
+    decode::{List, schema},
     problem::Spanned,
-    text::{Address, JsonFormat, Name, Text, Threads},
+    text::{JsonFormat, Text, Threads},
     value::{Period, Share, Size},
 };
+use std::num::NonZeroU32;
 
 schema! {
-    /// An address that accepts clients (HTTP/1.1).
-    struct Listener {
-        /// Its unique name.
-        name: Spanned<Name>,
-        /// The IP address and port; port 0 lets the system choose.
-        address: Spanned<Address>,
-        /// `h2c` for HTTP/2 without TLS. Not supported yet.
-        protocol: Later,
-        /// Certificates, and the authority of client certificates. Not supported yet.
-        tls: Later,
-    }
-
     /// The admin API and metrics.
     struct Admin {
         /// The IP address and port; beyond loopback `token_file` is required.
@@ -32,8 +22,18 @@ schema! {
     struct Runtime {
         /// Worker threads; absent: the number of processors. A change needs a restart.
         threads: Option<Threads>,
-        /// How long requests in flight may take to finish after SIGTERM.
+        /// How long after SIGTERM new connections are still accepted, while the process already
+        /// says that it is not ready.
+        drain_delay: Period = "0s",
+        /// How long after that requests in flight may take to finish.
         drain_timeout: Period = "30s",
+        /// Requests in flight over all routes; further ones are answered 503 at once.
+        max_requests: NonZeroU32 = "100000",
+        /// DNS servers, as IP address and port. Empty: the system's. A change needs a restart.
+        resolvers: List<Spanned<Resolver>> = [],
+        /// The socket, relative to this file, at which a new process asks this one for its
+        /// listeners. A change needs a restart.
+        upgrade_socket: Text = "tidegate.sock",
         /// The memory that all mirrors together may hold: bodies of copies, and answers that are
         /// compared.
         mirror_memory: Size = "64MiB",

@@ -2,7 +2,7 @@
 
 use crate::{
     choice::{Advance, Breach, MetricName, SourceBroken},
-    decode::{Invalid, Later, List, Scalar, schema},
+    decode::{Invalid, List, Scalar, schema},
     line::{Excess, Line},
     problem::Spanned,
     text::{Name, Text},
@@ -52,8 +52,9 @@ schema! {
         /// What happens when a gate is bad: the candidate is taken away, or the step stays as it
         /// is until a person decides.
         on_breach: Breach = "rollback",
-        /// What becomes of live streams on the candidate after a rollback. Not supported yet.
-        on_streams: Later,
+        /// What becomes of live streams on the candidate after a rollback. Absent: they end by
+        /// themselves.
+        on_streams: Option<OnStreams>,
         /// Who is told of decisions.
         notify: List<Webhook> = [],
     }
@@ -106,6 +107,12 @@ schema! {
         url: Spanned<HttpUrl>,
         /// PromQL with one number as its result.
         query: Text,
+    }
+
+    /// What becomes of live streams (WebSocket, gRPC) on a candidate that was taken away.
+    struct OnStreams [whole] {
+        /// How long they may go on; then they are closed.
+        drain: Period,
     }
 
     /// What a run may cost.

@@ -1,13 +1,11 @@
 //! `routes`.
 
-use super::Mirror;
+use super::{Mirror, RateLimit, Retry};
 use crate::{
-    decode::{Decode, Entries, Later, List, quoted, schema, wrong_type},
+    address::{Host, Network},
+    decode::{Decode, Entries, List, quoted, schema, wrong_type},
     problem::{Problems, Spanned},
-    text::{
-        CookieName, Field, FieldValue, Host, MethodName, Name, Network, Path, PathRegex, Text,
-        ValueRegex,
-    },
+    text::{CookieName, Field, FieldValue, MethodName, Name, Path, PathRegex, Text, ValueRegex},
     value::{Size, Timeout, Weight},
     yaml::{Kind, Node},
 };
@@ -33,8 +31,14 @@ schema! {
         mirrors: Spanned<List<Mirror>> = [],
         /// From the head of the request to the end of the response. Absent: unlimited.
         timeout: Option<Timeout>,
-        /// Attempts after a failure. Not supported yet.
-        retry: Later,
+        /// Attempts after a failure. Absent: none.
+        retry: Option<Retry>,
+        /// Requests that a client may make; 429 for more. Absent: any number.
+        rate_limit: Option<RateLimit>,
+        /// Networks of clients that are served; 403 for others. Absent: everybody.
+        allow_from: Option<Spanned<List<Network>>>,
+        /// Networks of clients that are not served, even if they are in `allow_from`.
+        deny_from: Option<Spanned<List<Network>>>,
         /// The largest request body.
         max_body: Size = "100MiB",
         /// Changes of the request's path.

@@ -45,11 +45,11 @@ fn check(mistakes: &[Mistake<'_>]) {
 fn of_the_rollout() {
     check(&[
         (
-            "on_breach: pause",
             "on_streams: { drain: 30s }",
-            "on_streams",
-            "`on_streams` is not supported yet",
-            "remove `on_streams`",
+            "on_streams: { drain: 30 }",
+            "30",
+            "the duration `30` has no unit",
+            "write `30s` for seconds",
         ),
         (
             "name: cart-2.4",

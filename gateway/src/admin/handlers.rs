@@ -3,7 +3,9 @@
 use super::{problem::Problem, rollouts, series};
 use crate::{
     explain::{self, Question},
+    reload::Cause,
     server::Shared,
+    upstream::Standing,
 };
 use axum::{
     Json,
@@ -38,10 +40,7 @@ pub(super) async fn metrics(State(shared): Context) -> Result<Response, Problem>
     let snapshot = shared.store.load();
     let metrics = &shared.metrics;
     snapshot.state.export_shares(metrics);
-    for pool in &snapshot.state.pools {
-        let known = i64::try_from(pool.endpoints().len()).unwrap_or(i64::MAX);
-        metrics.endpoints.with_label_values(&[&*pool.config().name, "usable"]).set(known);
-    }
+    metrics.upstreams.export(&snapshot.state.pools);
     for (plan, route) in snapshot.state.plan().routes.iter().zip(&snapshot.state.routes) {
         for (mirror, state) in plan.mirrors.iter().zip(&route.mirrors) {
             let by = [&*plan.name, &*mirror.name];
@@ -74,6 +73,7 @@ pub(super) async fn status(State(shared): Context) -> Json<Value> {
         .map(|(name, address)| json!({ "name": &**name, "address": address }));
     Json(json!({
         "version": env!("CARGO_PKG_VERSION"),
+        "pid": std::process::id(),
         "ready": shared.ready(),
         "uptime_seconds": shared.started.elapsed().as_secs_f64(),
         "listeners": listeners.collect::<Vec<_>>(),
@@ -146,19 +146,35 @@ pub(super) async fn upstreams(State(shared): Context) -> Json<Value> {
     let snapshot = shared.store.load();
     let upstreams = snapshot.state.pools.iter().enumerate().map(|(position, pool)| {
         let config = pool.config();
-        let endpoints = pool.endpoints();
-        let endpoints = endpoints.iter().map(
-            |endpoint| json!({ "address": endpoint.address(), "in_flight": endpoint.in_flight() }),
-        );
+        let endpoints = pool.standings().iter().map(standing).collect::<Vec<_>>();
         json!({
             "name": &*config.name,
             "configured": config.endpoints.iter().map(endpoint_text).collect::<Vec<_>>(),
-            "endpoints": endpoints.collect::<Vec<_>>(),
+            "endpoints": endpoints,
             "in_flight": pool.in_flight(),
             "copies_in_flight": snapshot.state.shadow_pool(position).map(|pool| pool.in_flight()),
         })
     });
     Json(json!({ "upstreams": upstreams.collect::<Vec<_>>() }))
+}
+
+fn standing(endpoint: &Standing) -> Value {
+    let check = endpoint.last_check.as_ref().map(|check| {
+        json!({
+            "result": if check.failure.is_none() { "success" } else { "failure" },
+            "reason": check.failure.as_deref(),
+            "at": seconds(check.at),
+        })
+    });
+    json!({
+        "address": endpoint.address,
+        "state": endpoint.state.label(),
+        "in_flight": endpoint.in_flight,
+        "copies_in_flight": endpoint.copies_in_flight,
+        "last_check": check,
+        "consecutive_failures": endpoint.failures,
+        "ejected_until": endpoint.ejected_until.map(seconds),
+    })
 }
 
 fn endpoint_text(endpoint: &plan::Endpoint) -> String {
@@ -177,7 +193,7 @@ pub(super) async fn config(State(shared): Context) -> Json<Value> {
 }
 
 pub(super) async fn reload(State(shared): Context) -> Result<Json<Value>, Problem> {
-    let Some(report) = shared.reloader.reload().await else {
+    let Some(report) = shared.reloader.reload(Cause::Api).await else {
         let detail = "too many reloads are waiting";
         return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail));
     };

@@ -15,26 +15,92 @@ mod tokens;
 
 pub(crate) use tokens::{Tokens, only_token};
 
-use crate::server::Shared;
+use crate::{edge::Doors, server::Shared};
 use axum::{
     Router,
     extract::DefaultBodyLimit,
     middleware,
     routing::{get, post},
+    serve::Listener,
 };
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::watch,
+};
 
 /// The largest request body.
 const MAX_BODY: usize = 64 * 1024;
 
-/// Serves the admin API on `socket` until the runtime goes away.
+/// How long connections stay when another process has the socket: whoever connected before may have
+/// a request on its way.
+const GRACE: Duration = Duration::from_millis(250);
+
+/// Serves the admin API on `socket` until the runtime goes away, except while another process does:
+/// then connections end with the request that they have, and `resting` turns true when none is left.
 pub(crate) async fn serve(
     socket: std::net::TcpListener,
     tokens: Tokens,
     shared: Arc<Shared>,
+    mut doors: watch::Receiver<Doors>,
+    resting: watch::Sender<bool>,
 ) -> std::io::Result<()> {
-    let listener = tokio::net::TcpListener::from_std(socket)?;
-    axum::serve(listener, router(shared, tokens)).await
+    let app = router(shared, tokens);
+    let is_elsewhere = |doors: &Doors| *doors == Doors::Elsewhere;
+    loop {
+        let listener = TcpListener::from_std(socket.try_clone()?)?;
+        let listener = Admitting { listener, doors: doors.clone() };
+        let mut told = doors.clone();
+        let elsewhere = async move {
+            // Whoever tells is gone with the process.
+            if told.wait_for(is_elsewhere).await.is_err() {
+                std::future::pending::<()>().await;
+            }
+            tokio::time::sleep(GRACE).await;
+        };
+        let serving = axum::serve(listener, app.clone()).with_graceful_shutdown(elsewhere);
+        let told = resting.clone();
+        // Listeners of events may stay for long.
+        tokio::spawn(async move {
+            let _ = serving.await;
+            let _ = told.send(true);
+        });
+        let gone = doors.wait_for(is_elsewhere).await.is_err();
+        let back = doors.wait_for(|doors| !is_elsewhere(doors)).await;
+        if gone || back.is_ok_and(|doors| *doors == Doors::Closed) {
+            break;
+        }
+        let _ = resting.send(false);
+    }
+    // Not even this process's copy of the socket stays: who connected would wait for nobody.
+    drop(socket);
+    std::future::pending().await
+}
+
+/// Takes nobody in while another process does.
+struct Admitting {
+    listener: TcpListener,
+    doors: watch::Receiver<Doors>,
+}
+
+impl Listener for Admitting {
+    type Io = TcpStream;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
+        let doors = &mut self.doors;
+        let elsewhere = async {
+            let _ = doors.wait_for(|doors| *doors == Doors::Elsewhere).await;
+        };
+        tokio::select! {
+            accepted = Listener::accept(&mut self.listener) => accepted,
+            () = elsewhere => std::future::pending().await,
+        }
+    }
+
+    fn local_addr(&self) -> std::io::Result<Self::Addr> {
+        self.listener.local_addr()
+    }
 }
 
 fn router(shared: Arc<Shared>, tokens: Tokens) -> Router {

@@ -12,7 +12,7 @@ const ENDPOINTS: &[(&str, &str, &str)] = &[
     ("get", "/api/v1/status", "Version, listeners, the configuration's generation and last error"),
     ("get", "/api/v1/routes", "All routes with their variants' weights and shares"),
     ("get", "/api/v1/routes/{name}", "One route"),
-    ("get", "/api/v1/upstreams", "Pools, their endpoints and load"),
+    ("get", "/api/v1/upstreams", "Pools, their endpoints with state, load and last check"),
     ("get", "/api/v1/mirrors", "All mirrors: what became of every request, load, memory"),
     ("get", "/api/v1/mirrors/{route}/{mirror}", "One mirror"),
     (

@@ -194,7 +194,9 @@ fn refused(board: &Board, name: &str, refusal: &Refusal) -> Problem {
             problem(StatusCode::CONFLICT).with("store_error", json!(board.store_error))
         }
         Refusal::Freeze { .. } => problem(StatusCode::CONFLICT),
-        Refusal::Unkept(_) | Refusal::Busy => problem(StatusCode::SERVICE_UNAVAILABLE),
+        Refusal::Unkept(_) | Refusal::HandedOver | Refusal::Busy => {
+            problem(StatusCode::SERVICE_UNAVAILABLE)
+        }
     }
 }
 

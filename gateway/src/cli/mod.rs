@@ -38,6 +38,9 @@ enum Command {
         /// How the process's own log is written (to standard error)
         #[arg(long, value_enum, default_value_t = LogFormat::Text)]
         log_format: LogFormat,
+        /// Take over from the process that serves already, if there is one
+        #[arg(long)]
+        upgrade: bool,
     },
     /// Check configurations: exits 0, or 78 with every error
     Check {
@@ -123,7 +126,7 @@ enum LogFormat {
 /// Runs the command that the arguments name.
 pub(crate) fn main() -> ExitCode {
     match Cli::parse().command {
-        Command::Run { config, log_format } => run::run(config, log_format),
+        Command::Run { config, log_format, upgrade } => run::run(config, log_format, upgrade),
         Command::Check { files, json } => check::check(&files, json),
         Command::Explain { config, headers, method, client, json, url } => {
             explain::explain(&config, &headers, method, client, url, json)

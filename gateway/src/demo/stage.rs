@@ -7,7 +7,11 @@ use super::{
     record::Totals,
     service::{DARK, Service},
 };
-use crate::{client::Client, server::Server};
+use crate::{
+    client::Client,
+    life::Event,
+    server::{Server, Start},
+};
 use http::Method;
 use std::{
     fs, io,
@@ -160,9 +164,14 @@ impl Gateway {
                 }
             };
             let _ = started.send(Ok(server.addresses().to_vec()));
-            server.run(async move {
-                let _ = stopped.await;
-            })
+            let life = server.life();
+            server.on_control(|| {
+                tokio::spawn(async move {
+                    let _ = stopped.await;
+                    let _ = life.send(Event::Stop).await;
+                })
+            });
+            server.run()
         })?;
         let addresses =
             bound.await.map_err(|_| io::Error::other("the gateway did not start"))??;
@@ -179,7 +188,7 @@ impl Gateway {
 fn bind(file: PathBuf) -> io::Result<Server> {
     let loaded = tidegate_config::load(&file, None)
         .map_err(|failure| io::Error::other(failure.render(false)))?;
-    Server::bind(file, loaded)
+    Server::bind(file, loaded, Start::alone())
 }
 
 /// The process's log would scribble over the table: it goes to a file.

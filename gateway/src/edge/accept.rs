@@ -14,6 +14,7 @@ use socket2::TcpKeepalive;
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
     net::{TcpListener, TcpStream},
+    sync::watch,
     time::timeout,
 };
 
@@ -39,7 +40,20 @@ pub(crate) struct Bound {
     pub(crate) name: Arc<str>,
     /// Where it really listens (port 0 is resolved).
     pub(crate) address: SocketAddr,
+    /// The service manager has the socket, too: who waits there may wait for the next process.
+    pub(crate) activated: bool,
     socket: std::net::TcpListener,
+}
+
+/// Who takes the clients of a socket that listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Doors {
+    /// This process.
+    Open,
+    /// Another process, from the same socket.
+    Elsewhere,
+    /// Nobody: who waits is taken, then the socket closes.
+    Closed,
 }
 
 /// Binds `address`.
@@ -60,10 +74,31 @@ pub(crate) fn bind(name: &Arc<str>, address: SocketAddr) -> io::Result<Bound> {
         Ok(std::net::TcpListener::from(socket))
     };
     let socket = listen().map_err(describe)?;
-    Ok(Bound { name: Arc::clone(name), address: socket.local_addr()?, socket })
+    Bound::adopt(name, socket, false)
 }
 
 impl Bound {
+    /// A socket that listens already; see [`Bound::activated`].
+    ///
+    /// # Errors
+    /// When the system does not say where it listens.
+    pub(crate) fn adopt(
+        name: &Arc<str>,
+        socket: std::net::TcpListener,
+        activated: bool,
+    ) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
+        Ok(Self { name: Arc::clone(name), address: socket.local_addr()?, activated, socket })
+    }
+
+    /// The same socket once more, for another process.
+    ///
+    /// # Errors
+    /// When there is no descriptor left.
+    pub(crate) fn lend(&self) -> io::Result<std::net::TcpListener> {
+        self.socket.try_clone()
+    }
+
     /// The socket, for a server other than [`serve`].
     pub(crate) fn into_socket(self) -> std::net::TcpListener {
         self.socket
@@ -71,15 +106,14 @@ impl Bound {
 }
 
 /// What serves the connections of a listener.
-#[derive(Debug)]
-pub(crate) struct Service<A> {
+pub(crate) struct Reception<A> {
     pub(crate) listening: Arc<Listening>,
     pub(crate) app: Arc<A>,
     pub(crate) drain: Arc<Drain>,
     pub(crate) shutdown: ShutdownWatch,
 }
 
-impl<A> Clone for Service<A> {
+impl<A> Clone for Reception<A> {
     fn clone(&self) -> Self {
         Self {
             listening: Arc::clone(&self.listening),
@@ -90,42 +124,54 @@ impl<A> Clone for Service<A> {
     }
 }
 
-/// Accepts clients until `shutdown` turns true, then takes those that already wait and closes the
-/// socket.
-pub(crate) async fn serve<A>(bound: Bound, service: Service<A>) -> io::Result<()>
+/// Accepts clients while the `doors` are open. Then, if another process takes them, gives the socket
+/// back as it is; else takes those that already wait and closes it.
+pub(crate) async fn serve<A>(
+    bound: Bound,
+    reception: Reception<A>,
+    mut doors: watch::Receiver<Doors>,
+) -> io::Result<Option<Bound>>
 where
     A: HttpServerApp + Send + Sync + 'static,
 {
-    let listener = TcpListener::from_std(bound.socket)?;
-    let mut shutdown = service.shutdown.clone();
-    loop {
+    let Bound { name, address, activated, socket } = bound;
+    let listener = TcpListener::from_std(socket)?;
+    let elsewhere = loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            _ = shutdown.changed() => break,
+            told = doors.wait_for(|doors| *doors != Doors::Open) => {
+                break told.is_ok_and(|doors| *doors == Doors::Elsewhere);
+            }
         };
         match accepted {
-            Ok((tcp, peer)) => service.start(tcp, peer),
+            Ok((tcp, peer)) => reception.start(tcp, peer),
             Err(error) => {
-                tracing::warn!(listener = %bound.name, %error, "cannot accept a connection");
+                tracing::warn!(listener = %name, %error, "cannot accept a connection");
                 tokio::time::sleep(OUT_OF_DESCRIPTORS).await;
             }
         }
+    };
+    let socket = listener.into_std()?;
+    if elsewhere {
+        return Ok(Some(Bound { name, address, activated, socket }));
+    }
+    if activated {
+        return Ok(None);
     }
     // Whoever is in the backlog was told that the connection stands: closing now would reset it.
-    let listener = listener.into_std()?;
     loop {
-        match listener.accept() {
+        match socket.accept() {
             Ok((tcp, peer)) => {
                 tcp.set_nonblocking(true)?;
-                service.start(TcpStream::from_std(tcp)?, peer);
+                reception.start(TcpStream::from_std(tcp)?, peer);
             }
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-            Err(_) => return Ok(()),
+            Err(_) => return Ok(None),
         }
     }
 }
 
-impl<A> Service<A>
+impl<A> Reception<A>
 where
     A: HttpServerApp + Send + Sync + 'static,
 {
@@ -167,7 +213,7 @@ where
         let (io, framed) = match &settings.speaks {
             Speaks::Http1 => (Transport::Plain(tcp), false),
             Speaks::H2c => (Transport::Plain(tcp), true),
-            Speaks::Tls(acceptor) => {
+            Speaks::Tls(acceptor, _) => {
                 // Whoever does not finish the handshake in time, or speaks no TLS, is gone.
                 let Ok(Ok(stream)) = timeout(head, acceptor.accept(tcp)).await else {
                     self.drain.refuse_handshake();

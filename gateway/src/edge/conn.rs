@@ -38,6 +38,9 @@ use tokio::{
 /// connection, and the reset can overtake the answer.
 const LINGER_TIME: Duration = Duration::from_secs(1);
 
+/// The same for HTTP/2, where a large response may be on its way when the connection ends.
+const FRAMED_LINGER_TIME: Duration = Duration::from_secs(2);
+
 /// What is read and thrown away in that time at most.
 const LINGER_BYTES: usize = 1 << 20;
 
@@ -206,7 +209,8 @@ impl Conn {
     /// Whether the client may be sending something that nobody has read.
     fn has_unread(&self) -> bool {
         match self.watch().phase() {
-            _ if self.framed => false,
+            // Frames may be on their way at any time.
+            _ if self.framed => true,
             _ if self.watch().refused() => true,
             Phase::Idle => false,
             Phase::Head => true,
@@ -353,10 +357,9 @@ impl AsyncWrite for Conn {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_drain(cx, &[]))?;
-        match &mut self.io {
-            Some(io) => Pin::new(io).poll_shutdown(cx),
-            None => Poll::Ready(Ok(())),
-        }
+        let Some(io) = &mut self.io else { return Poll::Ready(Ok(())) };
+        let shut = Pin::new(io).poll_shutdown(cx);
+        self.progress(cx, shut)
     }
 }
 
@@ -378,14 +381,15 @@ impl Drop for Conn {
             return;
         }
         if let (Some(io), Ok(runtime)) = (self.io.take(), Handle::try_current()) {
-            runtime.spawn(linger(io, self.link.clone()));
+            let limit = if self.framed { FRAMED_LINGER_TIME } else { LINGER_TIME };
+            runtime.spawn(linger(io, limit, self.link.clone()));
         }
     }
 }
 
 /// Says that nothing more comes, and throws away what the client still sends, within limits. The
 /// watch keeps the process from ending before that.
-async fn linger(mut io: Transport, _link: Link) {
+async fn linger(mut io: Transport, limit: Duration, _link: Link) {
     let discard = async {
         let _ = io.shutdown().await;
         let (mut scratch, mut left) = ([0; 4096], LINGER_BYTES);
@@ -396,7 +400,7 @@ async fn linger(mut io: Transport, _link: Link) {
             }
         }
     };
-    let _ = tokio::time::timeout(LINGER_TIME, discard).await;
+    let _ = tokio::time::timeout(limit, discard).await;
 }
 
 impl UniqueID for Conn {

@@ -19,7 +19,7 @@ where
         let mut session = ServerSession::new_http1(conn);
         match settings.take() {
             Some(kept) => {
-                pingora_core::apps::HttpPersistentSettings::apply_to_session(kept, &mut session)
+                pingora_core::apps::HttpPersistentSettings::apply_to_session(kept, &mut session);
             }
             None => {
                 session.set_keepalive_reuses_remaining(left.take());

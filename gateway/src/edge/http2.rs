@@ -22,7 +22,7 @@ use pingora_core::{
     server::ShutdownWatch,
 };
 use std::{future::poll_fn, sync::Arc, task::Poll, time::Duration};
-use tokio::time::timeout;
+use tokio::{task::JoinSet, time::timeout};
 
 /// What a stream may send before it is read.
 const STREAM_WINDOW: u32 = 256 * 1024;
@@ -34,13 +34,19 @@ const CONNECTION_WINDOW: u32 = 1024 * 1024;
 const SEND_BUFFER: usize = 64 * 1024;
 
 /// Streams that a client may make this side reset (MadeYouReset, CVE-2025-8671).
-const LOCAL_RESETS: usize = 128;
+const LOCAL_RESETS: usize = 512;
 
 /// Requests that are no HTTP, on one connection.
 const MALFORMED: u32 = 32;
 
 /// For a client to close after it was told that nothing more is served.
 const FAREWELL: Duration = Duration::from_secs(1);
+
+/// How often a connection with streams is looked at.
+const BUSY: Duration = Duration::from_secs(10);
+
+/// For streams to end whose connection is gone.
+const AFTERMATH: Duration = Duration::from_secs(5);
 
 fn options() -> H2Options {
     let mut options = default_h2_options();
@@ -68,25 +74,29 @@ pub(super) async fn converse<A>(
     let Ok(Ok(mut h2)) = shaken else { return };
     let digest = Arc::new(Digest::default());
     let streams = Streams::new(link, timeouts);
+    let mut tasks = JoinSet::new();
     let (mut malformed, mut closing) = (0, false);
     loop {
         let accepted = tokio::select! {
             biased;
-            _ = shutdown.changed(), if !closing => None,
+            _ = shutdown.wait_for(|stop| *stop), if !closing => None,
             () = idle(&streams) => {
-                if closing {
-                    return;
+                if closing && !h2.has_streams() {
+                    break;
                 }
                 None
             }
             accepted = HttpSession::from_h2_conn(&mut h2, Arc::clone(&digest)) => Some(accepted),
         };
         match accepted {
-            // Nobody wants more of this connection: its streams end, and then it does.
+            // Nobody wants more of this connection: its streams end, and then it does. What they
+            // wrote last may still be on its way.
             None => {
+                if !closing {
+                    h2.graceful_shutdown();
+                }
                 closing = true;
                 streams.close_within(FAREWELL);
-                h2.graceful_shutdown();
             }
             Some(Ok(Some(H2Accept::Session(session)))) => {
                 if streams.is_abused() {
@@ -102,7 +112,8 @@ pub(super) async fn converse<A>(
                 }
                 let stream = Stream::new(session, &streams, &drain);
                 let (app, shutdown) = (Arc::clone(&app), shutdown.clone());
-                tokio::spawn(async move {
+                while tasks.try_join_next().is_some() {}
+                tasks.spawn(async move {
                     let session = ServerSession::new_custom(Box::new(stream));
                     app.process_new_http(session, &shutdown).await;
                 });
@@ -116,9 +127,19 @@ pub(super) async fn converse<A>(
                     streams.close_within(FAREWELL);
                 }
             }
-            Some(Ok(None) | Err(_)) => return,
+            Some(Ok(None) | Err(_)) => break,
         }
     }
+    let farewell = async {
+        h2.abrupt_shutdown(Reason::NO_ERROR);
+        while let Some(Ok(_)) = h2.accept().await {}
+    };
+    let _ = timeout(FAREWELL, farewell).await;
+    drop(h2);
+    // The client is gone. Most streams notice it, but one that waits for its upstream to take some
+    // bytes would wait for as long as that likes.
+    let _ = timeout(AFTERMATH, async { while tasks.join_next().await.is_some() {} }).await;
+    tasks.abort_all();
 }
 
 /// Ends when the connection has had no stream for as long as it may.
@@ -130,7 +151,8 @@ async fn idle(streams: &Streams) {
             return Poll::Pending;
         }
         if streams.open() > 0 {
-            watch.expire_in(None);
+            // Not for ever: the last of them may be ending just now.
+            watch.expire_in(Some(BUSY));
             return Poll::Pending;
         }
         Poll::Ready(())

@@ -11,7 +11,7 @@ use std::{
         atomic::{AtomicU32, Ordering},
     },
 };
-use tidegate_config::plan::{self, ClientTimeouts, ListenerProtocol};
+use tidegate_config::plan::{self, ClientTimeouts, ListenerProtocol, ServerTls};
 use tokio_rustls::TlsAcceptor;
 
 /// Connections beyond a listener's limit that may wait for their 503 at once; more are closed.
@@ -42,7 +42,7 @@ pub(crate) struct Settings {
 pub(super) enum Speaks {
     Http1,
     H2c,
-    Tls(TlsAcceptor),
+    Tls(TlsAcceptor, Arc<ServerTls>),
 }
 
 impl std::fmt::Debug for Speaks {
@@ -50,7 +50,7 @@ impl std::fmt::Debug for Speaks {
         f.write_str(match self {
             Self::Http1 => "Http1",
             Self::H2c => "H2c",
-            Self::Tls(_) => "Tls",
+            Self::Tls(..) => "Tls",
         })
     }
 }
@@ -68,11 +68,17 @@ pub(crate) struct Place {
 impl Settings {
     /// # Errors
     /// When the certificates are no use; the message says why.
-    fn new(config: &plan::Listener) -> io::Result<Self> {
+    fn new(config: &plan::Listener, old: Option<&Speaks>) -> io::Result<Self> {
         let speaks = match &config.protocol {
             ListenerProtocol::Http1 => Speaks::Http1,
             ListenerProtocol::H2c => Speaks::H2c,
-            ListenerProtocol::Tls(tls) => Speaks::Tls(tls::acceptor(tls)?),
+            ListenerProtocol::Tls(tls) => match old {
+                // With it clients can take up the sessions that they have.
+                Some(Speaks::Tls(acceptor, same)) if same == tls => {
+                    Speaks::Tls(acceptor.clone(), Arc::clone(tls))
+                }
+                _ => Speaks::Tls(tls::acceptor(tls)?, Arc::clone(tls)),
+            },
         };
         let limits = config.limits;
         let most = |limit: Option<std::num::NonZeroU32>| limit.map(std::num::NonZeroU32::get);
@@ -99,7 +105,7 @@ impl Listening {
     pub(crate) fn new(config: &plan::Listener) -> io::Result<Arc<Self>> {
         Ok(Arc::new(Self {
             name: Arc::clone(&config.name),
-            settings: ArcSwap::from_pointee(Settings::new(config)?),
+            settings: ArcSwap::from_pointee(Settings::new(config, None)?),
             open: AtomicU32::new(0),
             excess: AtomicU32::new(0),
             clients: Mutex::default(),
@@ -112,9 +118,9 @@ impl Listening {
     /// # Errors
     /// When the certificates are no use; then nothing changes.
     pub(crate) fn adopt(&self, config: &plan::Listener) -> io::Result<()> {
-        let next = Settings::new(config)?;
-        let same = std::mem::discriminant(&next.speaks)
-            == std::mem::discriminant(&self.settings.load().speaks);
+        let old = self.settings.load();
+        let next = Settings::new(config, Some(&old.speaks))?;
+        let same = std::mem::discriminant(&next.speaks) == std::mem::discriminant(&old.speaks);
         if same {
             self.settings.store(Arc::new(next));
         }

@@ -21,7 +21,7 @@ mod tls;
 mod transport;
 mod watch;
 
-pub(crate) use accept::{Bound, Service, bind, serve};
+pub(crate) use accept::{Bound, Doors, Reception, bind, serve};
 pub(crate) use client::Link;
 pub(crate) use conn::Conn;
 pub(crate) use listener::{Listening, network};

@@ -21,7 +21,7 @@ use pingora_core::protocols::{
     },
     l4::socket::SocketAddr,
 };
-use pingora_error::{Error, ErrorType, Result};
+use pingora_error::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use std::{
     future::{Future, poll_fn},
@@ -37,6 +37,16 @@ use tidegate_config::plan::ClientTimeouts;
 
 /// Conversations that a client may break off before it is looked at how many it finished.
 const ABORTS: u32 = 100;
+
+/// Conversations that are remembered.
+const MEMORY: u32 = 1024;
+
+/// Streams that may be unfinished here, when a client may have 100 at once: more are those that it
+/// broke off while an upstream takes nothing of them.
+const UNFINISHED: u32 = 400;
+
+/// Watches that are kept for streams to come.
+const SPARE: usize = 8;
 
 /// What the streams of a connection share.
 #[derive(Debug)]
@@ -78,7 +88,8 @@ impl Streams {
     /// The client breaks off most of what it begins.
     pub(super) fn is_abused(&self) -> bool {
         let aborted = self.aborted.load(Ordering::Relaxed);
-        aborted > ABORTS && aborted > self.begun.load(Ordering::Relaxed) / 2
+        self.open() > UNFINISHED
+            || aborted > ABORTS && aborted > self.begun.load(Ordering::Relaxed) / 2
     }
 
     /// There is no room for the connection: it ends after its first streams.
@@ -101,7 +112,12 @@ impl Streams {
 
     fn begin(&self, drain: &Arc<Drain>) -> Link {
         self.open.fetch_add(1, Ordering::AcqRel);
-        self.begun.fetch_add(1, Ordering::Relaxed);
+        if self.begun.fetch_add(1, Ordering::Relaxed) > MEMORY {
+            // What was long ago counts less and less.
+            for count in [&self.begun, &self.aborted] {
+                count.store(count.load(Ordering::Relaxed) / 2, Ordering::Relaxed);
+            }
+        }
         self.watch().expire_in(None);
         let spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let watch = spare.unwrap_or_else(|| drain.watch(self.timeouts.head));
@@ -111,7 +127,11 @@ impl Streams {
 
     fn end(&self, watch: Arc<Watch>) {
         watch.enter(Phase::Exchange, None);
-        self.spare.lock().unwrap_or_else(PoisonError::into_inner).push(watch);
+        let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        if spare.len() < SPARE {
+            spare.push(watch);
+        }
+        drop(spare);
         if self.open.fetch_sub(1, Ordering::AcqRel) == 1 {
             let rest = Duration::from_millis(self.rest.load(Ordering::Relaxed));
             self.watch().expire_in(Some(rest));
@@ -125,6 +145,10 @@ pub(super) struct Stream {
     link: Link,
     patience: Patience,
     streams: Arc<Streams>,
+    /// All of the body was read. With trailers behind it `h2` never says so.
+    read: bool,
+    /// The response is complete: nobody needs the rest of the request (RFC 9113 §8.1).
+    answered: bool,
 }
 
 impl Stream {
@@ -134,7 +158,14 @@ impl Stream {
         let head = inner.req_header_mut();
         join_cookies(head);
         head.extensions_mut().insert(link.clone());
-        Self { inner, link, patience: Patience::default(), streams: Arc::clone(streams) }
+        Self {
+            inner,
+            link,
+            patience: Patience::default(),
+            streams: Arc::clone(streams),
+            read: false,
+            answered: false,
+        }
     }
 }
 
@@ -172,7 +203,9 @@ impl Session for Stream {
     }
 
     async fn read_body_bytes(&mut self) -> Result<Option<Bytes>> {
-        self.inner.read_body_bytes().await
+        let read = self.inner.read_body_bytes().await;
+        self.read |= matches!(read, Ok(None));
+        read
     }
 
     async fn drain_request_body(&mut self) -> Result<()> {
@@ -180,23 +213,37 @@ impl Session for Stream {
     }
 
     async fn write_response_header(&mut self, resp: Box<ResponseHeader>, end: bool) -> Result<()> {
-        self.inner.write_response_header(resp, end)
+        self.inner.write_response_header(resp, end)?;
+        self.answered |= end;
+        Ok(())
     }
 
     async fn write_response_header_ref(&mut self, resp: &ResponseHeader, end: bool) -> Result<()> {
-        self.inner.write_response_header_ref(resp, end)
+        self.inner.write_response_header_ref(resp, end)?;
+        self.answered |= end;
+        Ok(())
     }
 
     async fn write_body(&mut self, data: Bytes, end: bool) -> Result<()> {
-        self.inner.write_body(data, end).await
+        self.inner.write_body(data, end).await?;
+        self.answered |= end;
+        Ok(())
     }
 
     async fn write_trailers(&mut self, trailers: HeaderMap) -> Result<()> {
-        self.inner.write_trailers(trailers)
+        self.inner.write_trailers(trailers)?;
+        self.answered = true;
+        Ok(())
     }
 
     async fn response_duplex_vec(&mut self, tasks: Vec<HttpTask>) -> Result<bool> {
-        self.inner.response_duplex_vec(tasks).await
+        let written = self.inner.response_duplex_vec(tasks).await;
+        self.answered |= matches!(written, Ok(true));
+        // What pingora does not say: writing fails because of the client.
+        written.map_err(|error| match error.esource() {
+            ErrorSource::Unset => error.into_down(),
+            _ => error,
+        })
     }
 
     /// The watch has all limits.
@@ -235,7 +282,7 @@ impl Session for Stream {
     }
 
     fn is_body_done(&mut self) -> bool {
-        self.inner.is_body_done()
+        self.read || self.inner.is_body_done()
     }
 
     async fn finish(&mut self) -> Result<()> {
@@ -248,30 +295,39 @@ impl Session for Stream {
 
     /// pingora's, with an end.
     async fn read_body_or_idle(&mut self, no_body_expected: bool) -> Result<Option<Bytes>> {
-        let Self { inner, link, patience, streams } = self;
+        let Self { inner, link, patience, streams, read: all, answered } = self;
+        if *answered && !*all && !inner.is_body_done() {
+            *all = true;
+            return Ok(None);
+        }
         let watch = &*link.watch;
+        let no_body_expected = no_body_expected || *all;
         let incomplete = !no_body_expected && !inner.is_body_done();
         let read = inner.body_bytes_read() as u64;
         let ClientTimeouts { body, min_body_rate, .. } = streams.timeouts;
-        let mut reading = pin!(inner.read_body_or_idle(no_body_expected));
-        let result = poll_fn(|cx| {
-            if let Poll::Ready(result) = reading.as_mut().poll(cx) {
-                return Poll::Ready(Some(result));
-            }
-            watch.register(cx.waker());
-            if incomplete && let Some(left) = patience.wait(watch.now(), read, body, min_body_rate)
-            {
-                watch.await_body(Some(left));
-            }
-            if watch.overdue() { Poll::Ready(None) } else { Poll::Pending }
-        })
-        .await;
+        let result = {
+            let mut reading = pin!(inner.read_body_or_idle(no_body_expected));
+            poll_fn(|cx| {
+                if let Poll::Ready(result) = reading.as_mut().poll(cx) {
+                    return Poll::Ready(Some(result));
+                }
+                watch.register(cx.waker());
+                if incomplete
+                    && let Some(left) = patience.wait(watch.now(), read, body, min_body_rate)
+                {
+                    watch.await_body(Some(left));
+                }
+                if watch.overdue() { Poll::Ready(None) } else { Poll::Pending }
+            })
+            .await
+        };
         match result {
             Some(result) => {
                 if patience.came(watch.now()) {
                     watch.await_body(None);
                 }
-                if result.is_err() {
+                *all |= matches!(result, Ok(None));
+                if result.is_err() && inner.response_written().is_none() {
                     streams.aborted.fetch_add(1, Ordering::Relaxed);
                 }
                 result

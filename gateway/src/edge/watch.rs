@@ -106,6 +106,11 @@ impl Watch {
         self.body_deadline.store(self.drain.after(limit), Ordering::Relaxed);
     }
 
+    /// Whether the client is waited for to go on with its request.
+    pub(crate) fn awaits_body(&self) -> bool {
+        self.body_deadline.load(Ordering::Relaxed) != NEVER
+    }
+
     /// The body of this request may rest.
     pub(crate) fn let_rest(&self) {
         self.may_rest.store(true, Ordering::Relaxed);
@@ -329,6 +334,11 @@ impl Drain {
     /// From now on a connection closes after the request it has, or soon if it has none.
     pub(crate) fn start(&self) {
         self.idle_end.store(self.after(Some(IDLE_GRACE)), Ordering::Relaxed);
+    }
+
+    /// Connections stay after all.
+    pub(crate) fn cancel(&self) {
+        self.idle_end.store(NEVER, Ordering::Relaxed);
     }
 
     /// Wakes overdue connections, for ever.

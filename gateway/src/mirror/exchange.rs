@@ -187,7 +187,8 @@ impl Exchange<'_> {
             .or_err(ErrorType::InternalError, "a mirror's name is a header value")?;
         head.insert_header(SHADOW, mirror)?;
         if http2 {
-            to_http2(&mut head)?;
+            let scheme = if self.pool.config().tls.is_some() { "https" } else { "http" };
+            to_http2(&mut head, scheme)?;
         } else if self.payload.chunked() {
             head.insert_header(header::TRANSFER_ENCODING, "chunked")?;
         }
@@ -195,10 +196,10 @@ impl Exchange<'_> {
     }
 }
 
-fn to_http2(head: &mut RequestHeader) -> Result<()> {
+fn to_http2(head: &mut RequestHeader, scheme: &str) -> Result<()> {
     let host = head.headers.get(header::HOST).map_or(&b""[..], HeaderValue::as_bytes);
     let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
-    let uri = Uri::builder().scheme("http").authority(host).path_and_query(target).build();
+    let uri = Uri::builder().scheme(scheme).authority(host).path_and_query(target).build();
     let uri = uri.or_err(ErrorType::InvalidHTTPHeader, "the host is no authority")?;
     head.set_uri(uri);
     for name in &NOT_IN_H2 {

@@ -1,9 +1,14 @@
 //! The mirrors' own threads, and the queue that leads to them.
 
 use super::{copy::Copy, outcome::Outcome};
+use crate::upstream::authorities_file;
 use pingora_core::connectors::{ConnectorOptions, http::Connector};
-use std::{io, sync::Arc};
+use std::{
+    io,
+    sync::{Arc, Mutex, PoisonError},
+};
 use tidegate_compare::Budget;
+use tidegate_config::Plan;
 use tokio::{
     runtime::{Builder, Runtime},
     sync::mpsc::{self, Permit},
@@ -21,6 +26,16 @@ pub(crate) struct Mirrors {
     queue: mpsc::Sender<Copy>,
     /// The memory of all mirrors.
     pub(crate) budget: Arc<Budget>,
+    threads: Mutex<Threads>,
+}
+
+/// There are none until there is a mirror. A process ends with its last thread, and on a machine
+/// that is short of processors one that yields to all others takes seconds to end.
+#[derive(Debug)]
+enum Threads {
+    Wanted(usize, mpsc::Receiver<Copy>),
+    Running(Runtime),
+    Ended,
 }
 
 /// A place in the queue.
@@ -28,21 +43,42 @@ pub(crate) struct Mirrors {
 pub(super) struct Place<'a>(Permit<'a, Copy>);
 
 impl Mirrors {
-    /// Starts the threads; they end with the runtime.
+    pub(crate) fn new(proxy_threads: usize, memory: usize) -> Self {
+        let (queue, copies) = mpsc::channel(QUEUE);
+        // A copy costs about half of what its request does.
+        let threads = Threads::Wanted(proxy_threads.div_ceil(2), copies);
+        Self { queue, budget: Budget::new(memory), threads: Mutex::new(threads) }
+    }
+
+    /// Starts the threads if `plan` has a mirror and they do not run yet.
     ///
     /// # Errors
     /// When a thread cannot be had.
-    pub(crate) fn start(proxy_threads: usize, memory: usize) -> io::Result<(Self, Runtime)> {
+    pub(crate) fn start_for(&self, plan: &Plan) -> io::Result<()> {
+        if plan.routes.iter().all(|route| route.mirrors.is_empty()) {
+            return Ok(());
+        }
+        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        let Threads::Wanted(count, _) = &*threads else { return Ok(()) };
         let runtime = Builder::new_multi_thread()
-            // A copy costs about half of what its request does.
-            .worker_threads(proxy_threads.div_ceil(2))
+            .worker_threads(*count)
             .thread_name("mirror")
             .on_thread_start(yield_to_others)
             .enable_all()
             .build()?;
-        let (queue, copies) = mpsc::channel(QUEUE);
-        runtime.spawn(serve(copies));
-        Ok((Self { queue, budget: Budget::new(memory) }, runtime))
+        if let Threads::Wanted(_, copies) = std::mem::replace(&mut *threads, Threads::Ended) {
+            runtime.spawn(serve(copies));
+        }
+        *threads = Threads::Running(runtime);
+        Ok(())
+    }
+
+    /// Ends the threads and does not wait for them; copies under way are lost.
+    pub(crate) fn stop(&self) {
+        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Threads::Running(runtime) = std::mem::replace(&mut *threads, Threads::Ended) {
+            runtime.shutdown_background();
+        }
     }
 
     /// A place in the queue, if there is one.
@@ -58,7 +94,9 @@ impl Place<'_> {
 }
 
 async fn serve(mut copies: mpsc::Receiver<Copy>) {
-    let connector = Arc::new(Connector::new(Some(ConnectorOptions::new(KEPT_CONNECTIONS))));
+    let mut options = ConnectorOptions::new(KEPT_CONNECTIONS);
+    options.ca_file = authorities_file();
+    let connector = Arc::new(Connector::new(Some(options)));
     while let Some(copy) = copies.recv().await {
         if let Some((copy, slot)) = copy.admit() {
             tokio::spawn(copy.run(slot, Arc::clone(&connector)));
@@ -91,8 +129,7 @@ mod tests {
 
     #[test]
     fn the_queue_has_an_end() {
-        let (queue, _copies) = mpsc::channel(QUEUE);
-        let mirrors = Mirrors { queue, budget: Budget::new(0) };
+        let mirrors = Mirrors::new(1, 0);
         let places: Vec<_> = (0..QUEUE).map(|_| mirrors.place()).collect();
         assert!(places.iter().all(Result::is_ok));
         assert_eq!(mirrors.place().err(), Some(Outcome::QueueFull));

@@ -37,7 +37,7 @@ pub(crate) fn admit(session: &Session, ctx: &mut Ctx, mirrors: &Mirrors) -> Resu
         return Err(refusal(503, Rejection::TooManyConnections, "too many connections"));
     }
     let most = ctx.serving().plan().runtime.max_requests;
-    if !ctx.in_flight.is_within(most) {
+    if ctx.in_flight.as_ref().is_some_and(|place| !place.is_within(most)) {
         return Err(refusal(503, Rejection::Overload, "too many requests at once"));
     }
     let trusted = &ctx.serving().plan().trusted_proxies;
@@ -180,6 +180,10 @@ fn check_head(head: &RequestHeader, raw: Option<&[u8]>) -> Result<(), Refusal> {
     let too_large = raw.is_some_and(|raw| raw.len() > limits::MAX_HEAD);
     if too_large || head.headers.len() > limits::MAX_FIELDS {
         return Err(refusal(431, Rejection::FieldsTooLarge, "the header fields are too large"));
+    }
+    // An empty `:scheme` is none (RFC 9113 §8.3.1).
+    if head.version == Version::HTTP_2 && head.uri.scheme().is_none() {
+        return Err(refusal(400, Rejection::BadRequest, "the request has no scheme"));
     }
     if !is_target(head) {
         return Err(refusal(400, Rejection::BadRequest, "the request target is no path"));

@@ -3,6 +3,7 @@
 use super::{grpc, link, retry::Next, trial};
 use crate::{
     access_log,
+    edge::StreamEnd,
     metrics::{Code, Outcome},
     mirror::{Launch, Mirrors, Shadow},
     rollout::Ended,
@@ -21,14 +22,14 @@ use std::{
     time::{Duration, Instant},
 };
 use tidegate_config::{Snapshot, plan};
-use tidegate_policies::{Decision, RouteId, VariantId};
+use tidegate_policies::{Decision, Reason, RouteId, VariantId};
 
 /// The state of one request. It pins one snapshot from its first to its last byte.
 #[derive(Debug)]
 pub(crate) struct Ctx {
     pub(crate) snapshot: Arc<Snapshot<Serving>>,
-    /// Its place among all requests of the process.
-    pub(crate) in_flight: InFlight,
+    /// Its place among all requests of the process, unless it is refused.
+    pub(crate) in_flight: Option<InFlight>,
     pub(crate) started: Instant,
     /// A random number: for the split without a key, for samples, for the choice of an endpoint.
     pub(crate) draw: u64,
@@ -73,6 +74,10 @@ pub(crate) struct Ctx {
     pub(crate) own_status: Option<u16>,
     /// When a client that is refused may come again.
     pub(crate) retry_after: Option<Duration>,
+    /// From the request's head to the response's.
+    pub(crate) head_after: Option<Duration>,
+    /// When the variant that serves ends its live streams.
+    stream_end: Option<Arc<StreamEnd>>,
     /// It is a live stream of the variant that serves.
     streaming: bool,
     /// What the route's mirrors need of it.
@@ -126,13 +131,15 @@ pub(crate) struct Attempt {
     pub(crate) sent: bool,
     /// A final response's head came.
     pub(crate) responded: bool,
+    /// The response came to its end.
+    pub(crate) complete: bool,
 }
 
 impl Ctx {
     pub(crate) fn new(snapshot: Arc<Snapshot<Serving>>) -> Self {
         Self {
             snapshot,
-            in_flight: InFlight::enter(),
+            in_flight: Some(InFlight::enter()),
             started: Instant::now(),
             draw: rand::random(),
             client: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
@@ -158,6 +165,8 @@ impl Ctx {
             may_rest: false,
             own_status: None,
             retry_after: None,
+            head_after: None,
+            stream_end: None,
             streaming: false,
             shadow: None,
             upstream_time: None,
@@ -189,6 +198,7 @@ impl Ctx {
     pub(crate) fn choose(&mut self, route: RouteId, decision: Decision) {
         self.chosen = Some(Chosen { route, decision, serving: decision.variant });
         self.enter_variant();
+        self.know_stream_end();
     }
 
     /// Hands the request to the fallback of the variant that failed, once.
@@ -207,6 +217,7 @@ impl Ctx {
         self.retried_stale = false;
         self.tried.clear();
         self.enter_variant();
+        self.know_stream_end();
         if let Some(shadow) = &mut self.shadow {
             shadow.fell_back();
         }
@@ -256,7 +267,7 @@ impl Ctx {
         let Some((_, variant)) = self.variant().filter(|_| !self.streaming) else { return };
         variant.metrics.streams.inc();
         if let Some(link) = link(session) {
-            link.watch.stream_until(Some(variant.stream_end()));
+            link.watch.stream_until(self.stream_end.clone());
         }
         self.streaming = true;
     }
@@ -278,6 +289,18 @@ impl Ctx {
             variant.metrics.attempt(outcome);
         }
         trial::ended(self, outcome);
+    }
+
+    /// Whatever the variant's rollout decides from now on ends its stream, too; but not that of a
+    /// user whom a pin sends there whatever the rollout says.
+    fn know_stream_end(&mut self) {
+        let pinned = self
+            .chosen
+            .as_ref()
+            .is_some_and(|chosen| matches!(chosen.decision.reason, Reason::Pin(_)));
+        if self.may_rest && !pinned {
+            self.stream_end = self.variant().map(|(_, variant)| variant.stream_end());
+        }
     }
 
     fn enter_variant(&self) {
@@ -345,7 +368,7 @@ pub(crate) fn finish(session: &mut Session, error: Option<&Error>, ctx: &mut Ctx
     if let Some(attempt) = &ctx.attempt {
         let outcome = match status {
             _ if gone && !attempt.responded => Outcome::ClientAborted,
-            Some(200) if ctx.grpc && gone => Outcome::ClientAborted,
+            Some(200) if ctx.grpc && gone && !attempt.complete => Outcome::ClientAborted,
             // A call without a status has failed, whatever its HTTP status is.
             Some(200) if ctx.grpc && ctx.grpc_status.is_none_or(grpc::is_failure) => {
                 Outcome::ServerError
@@ -357,12 +380,15 @@ pub(crate) fn finish(session: &mut Session, error: Option<&Error>, ctx: &mut Ctx
     }
     let status = ctx.own_status.or(status);
     if let Some((_, variant)) = ctx.variant() {
-        if ctx.grpc && !gone {
-            variant.metrics.grpc(ctx.grpc_status.unwrap_or(grpc::UNKNOWN));
+        if let Some(status) = ctx.grpc_status.or((ctx.grpc && !gone).then_some(grpc::UNKNOWN)) {
+            variant.metrics.grpc(status);
         }
         let code = status.map_or(Code::Aborted, |status| Code::Class((status / 100) as u8));
         // How long a stream lived says nothing about latency.
-        let timed = Some(ctx.started.elapsed()).filter(|_| !session.was_upgraded());
+        let timed = match ctx.head_after.filter(|_| ctx.grpc) {
+            Some(head) => Some(head),
+            None => Some(ctx.started.elapsed()).filter(|_| !session.was_upgraded()),
+        };
         variant.metrics.request(code, timed);
     }
     if let Some(shadow) = &mut ctx.shadow {

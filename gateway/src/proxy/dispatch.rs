@@ -20,7 +20,7 @@ const SHORTEST: Duration = Duration::from_millis(10);
 /// Finds the next attempt's endpoint; runs again for every attempt.
 pub(super) async fn dispatch(ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
     if let Some(next) = ctx.next.take() {
-        tokio::time::sleep(next.pause).await;
+        tokio::time::sleep(ctx.time_left().map_or(next.pause, |left| left.min(next.pause))).await;
         return Ok(attempt(ctx, next.lease));
     }
     loop {
@@ -29,7 +29,12 @@ pub(super) async fn dispatch(ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
         };
         let pool = Arc::clone(&ctx.serving().pools[variant.upstream]);
         let point = ctx.chosen.as_ref().map(|chosen| chosen.decision.point).unwrap_or_default();
-        match pool.lease(point, ctx.draw.rotate_left(ctx.attempts)) {
+        let draw = ctx.draw.rotate_left(ctx.attempts);
+        let lease = match pool.lease_avoiding(point, draw, &ctx.tried) {
+            Err(Unavailable::AllTried) => pool.lease(point, draw),
+            lease => lease,
+        };
+        match lease {
             Ok(lease) => return Ok(attempt(ctx, lease)),
             Err(why) => {
                 ctx.charge(match why {
@@ -52,15 +57,19 @@ fn attempt(ctx: &mut Ctx, lease: Lease) -> Box<HttpPeer> {
         // The watch limits the wait for the response's head, and keep-alives find out whether the
         // other side is still there.
         peer.options.read_timeout = None;
-    } else if let (Some(left), Some(write)) = (ctx.time_left(), peer.options.write_timeout) {
+        peer.options.write_timeout = None;
+    } else if let Some(left) = ctx.time_left() {
         // While an upstream takes nothing of a body, nobody looks at the request's deadline.
-        peer.options.write_timeout = Some(write.min(left.max(SHORTEST)));
+        let cut = |limit: Option<Duration>| limit.map(|limit| limit.min(left.max(SHORTEST)));
+        peer.options.write_timeout = cut(peer.options.write_timeout);
+        peer.options.read_timeout = cut(peer.options.read_timeout);
     }
     ctx.attempts += 1;
     ctx.last_endpoint = Some(lease.address());
     // Until it is really dispatched.
     let dispatched = ctx.started;
-    ctx.attempt = Some(Attempt { lease, dispatched, sent: false, responded: false });
+    ctx.attempt =
+        Some(Attempt { lease, dispatched, sent: false, responded: false, complete: false });
     peer
 }
 

@@ -4,6 +4,7 @@
 //! headers is believed only from `trusted_proxies`; everybody else's is replaced.
 
 use super::{Ctx, admit::id_text, link};
+use crate::edge::Link;
 use http::{HeaderName, HeaderValue, Version, header};
 use pingora_error::{ErrorType, OrErr, Result};
 use pingora_http::RequestHeader;
@@ -32,6 +33,10 @@ pub(super) fn prepare(
     upstream: &mut RequestHeader,
     ctx: &mut Ctx,
 ) -> Result<()> {
+    // Copies of the request may outlive the client.
+    if upstream.version == Version::HTTP_2 || session.as_http1().is_none() {
+        upstream.extensions_mut().remove::<Link>();
+    }
     strip_claims(upstream, ctx.trusted);
     set_certificate(session, upstream)?;
     set_host(upstream)?;
@@ -84,10 +89,16 @@ fn set_host(upstream: &mut RequestHeader) -> Result<()> {
 
 /// What a client showed in its TLS handshake (RFC 9440). Nobody else can say that.
 fn set_certificate(session: &Session, upstream: &mut RequestHeader) -> Result<()> {
-    for name in [CLIENT_CERT, CLIENT_CERT_CHAIN] {
-        if upstream.headers.contains_key(name) {
-            upstream.remove_header(name);
-        }
+    let claims = |name: &HeaderName| {
+        let name = name.as_str().as_bytes();
+        let is = |claim: &[u8]| {
+            name.len() == claim.len()
+                && name.iter().zip(claim).all(|(a, b)| a == b || (*a == b'_' && *b == b'-'))
+        };
+        is(CLIENT_CERT.as_bytes()) || is(CLIENT_CERT_CHAIN.as_bytes())
+    };
+    while let Some(name) = upstream.headers.keys().find(|name| claims(name)).cloned() {
+        upstream.remove_header(&name);
     }
     match link(session).and_then(|link| link.client.certificate.clone()) {
         Some(certificate) => upstream.insert_header(CLIENT_CERT, certificate),

@@ -81,6 +81,8 @@ impl ProxyHttp for Gateway {
             }
             Err(refusal) => {
                 self.metrics.reject(refusal.rejection);
+                // Whoever is refused takes nobody's place.
+                ctx.in_flight = None;
                 ctx.refused = true;
                 respond::refuse(session, ctx, refusal.status, refusal.why).await?;
                 Ok(true)
@@ -156,6 +158,10 @@ impl ProxyHttp for Gateway {
         if let Some(shadow) = &mut ctx.shadow {
             shadow.answer_body(body.as_ref(), end);
         }
+        if let Some(attempt) = ctx.attempt.as_mut().filter(|_| end) {
+            attempt.complete = true;
+        }
+        trial::going_on(ctx);
         Ok(None)
     }
 
@@ -167,6 +173,9 @@ impl ProxyHttp for Gateway {
     ) -> Result<()> {
         if ctx.grpc {
             ctx.grpc_status = grpc::status(trailers).or(ctx.grpc_status);
+            if let Some(attempt) = &mut ctx.attempt {
+                attempt.complete = true;
+            }
         }
         Ok(())
     }

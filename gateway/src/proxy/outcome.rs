@@ -10,9 +10,10 @@ use pingora_error::{
     ErrorSource::{Downstream, Upstream},
     ErrorType::{
         ConnectError, ConnectNoRoute, ConnectProxyFailure, ConnectRefused, ConnectTimedout,
-        ConnectionClosed, HTTPStatus, ReadError, ReadTimedout, SocketError, WriteError,
+        ConnectionClosed, H2Error, HTTPStatus, ReadError, ReadTimedout, SocketError, WriteError,
         WriteTimedout,
     },
+    RetryType,
 };
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
@@ -30,8 +31,10 @@ pub(super) fn broken(
         return error;
     }
     let started = session.response_written().is_some();
-    let repeatable =
-        session.req_header().method.is_idempotent() && !session.as_ref().retry_buffer_truncated();
+    // An HTTP/2 server says of some streams that it has done nothing with them.
+    let unprocessed = matches!(error.retry, RetryType::Decided(true));
+    let repeatable = (unprocessed || session.req_header().method.is_idempotent())
+        && !session.as_ref().retry_buffer_truncated();
     if started || !repeatable || ctx.retried_stale {
         error.set_retry(false);
     } else {
@@ -63,17 +66,21 @@ fn outcome(session: &Session, ctx: &Ctx, error: &Error) -> Outcome {
     let expired = link(session).is_some_and(|link| link.watch.expired());
     // Until the request is sent to its end, the exchange waits for the client.
     let sent = ctx.attempt.as_ref().is_some_and(|attempt| attempt.sent);
-    let failed =
-        session.response_written().is_some_and(|response| response.status.is_server_error());
+    let failed = session.response_written().is_some_and(|head| head.status.is_server_error())
+        || ctx.grpc_status.is_some_and(grpc::is_failure);
+    let complete = ctx.attempt.as_ref().is_some_and(|attempt| attempt.complete);
+    let awaited = link(session).is_some_and(|link| link.watch.awaits_body());
     let ended = link(session).is_some_and(|link| link.watch.ended());
     match (error.esource(), error.etype()) {
         // The stream went well, until its variant was taken away.
         _ if ended => Outcome::Success,
+        // The response was there to its end; what broke is the rest of the request.
+        (Downstream, _) if complete && !failed => Outcome::Success,
         (Downstream, _) if expired && sent => Outcome::Timeout,
         // The client left in the middle of it, but the variant had failed already.
         (Downstream, _) if failed => Outcome::ServerError,
         (Downstream, _) => Outcome::ClientAborted,
-        (_, ReadTimedout) if !sent => Outcome::ClientAborted,
+        (_, ReadTimedout) if !sent && awaited => Outcome::ClientAborted,
         (_, ReadTimedout | WriteTimedout) => Outcome::Timeout,
         _ => Outcome::Reset,
     }
@@ -137,7 +144,9 @@ fn status(error: &Error, expired: bool) -> (u16, &'static str) {
         (_, HTTPStatus(status)) => (*status, "refused"),
         (Downstream, _) if expired => (504, "the upstream took too long"),
         (Downstream, ReadTimedout) => (408, "the request body took too long"),
-        (Downstream, ReadError | WriteError | WriteTimedout | ConnectionClosed) => (0, ""),
+        (Downstream, H2Error | ReadError | WriteError | WriteTimedout | ConnectionClosed) => {
+            (0, "")
+        }
         (Downstream, _) => (400, "malformed request"),
         (
             Upstream,

@@ -54,6 +54,7 @@ pub(super) fn received(
     if let Some(attempt) = &mut ctx.attempt {
         attempt.responded = true;
         ctx.upstream_time = Some(attempt.dispatched.elapsed());
+        ctx.head_after = Some(ctx.started.elapsed());
     }
     if let Some(shadow) = &mut ctx.shadow {
         shadow.answer(response);
@@ -61,6 +62,10 @@ pub(super) fn received(
     context::set_rest_deadline(session, ctx);
     if ctx.grpc {
         ctx.grpc_status = grpc::status(&response.headers);
+        if let Some(attempt) = &mut ctx.attempt {
+            // A status in the head is all there is.
+            attempt.complete = ctx.grpc_status.is_some();
+        }
         ctx.begin_stream(session);
     }
     if status == StatusCode::SWITCHING_PROTOCOLS {
@@ -162,7 +167,10 @@ pub(super) fn prepare(
     response: &mut ResponseHeader,
     ctx: &Ctx,
 ) -> Result<()> {
-    if response.status.is_informational() {
+    // pingora would close the connection because of `100 Continue`, when the body is yet to come.
+    session.set_close_on_response_before_downstream_finish(!response.status.is_informational());
+    let switches = response.status == StatusCode::SWITCHING_PROTOCOLS;
+    if response.status.is_informational() && !switches {
         return Ok(());
     }
     if session.req_header().version < Version::HTTP_11 {
@@ -216,10 +224,10 @@ pub(super) async fn refuse(
 ) -> Result<()> {
     if grpc::is_call(session.req_header()) {
         let call = grpc::of_http(status);
+        write_head(session, grpc::refusal(call, why)?, true).await?;
         ctx.own_status = Some(status);
         ctx.grpc_status = Some(call);
-        let response = Box::new(grpc::refusal(call, why)?);
-        return session.write_response_header(response, true).await;
+        return Ok(());
     }
     let body = Bytes::from(format!("{status} {why}\n"));
     let mut response = ResponseHeader::build(status, Some(5))?;
@@ -240,9 +248,18 @@ pub(super) async fn refuse(
         }
     }
     let head = session.req_header().method == http::Method::HEAD;
-    session.write_response_header(Box::new(response), head).await?;
+    write_head(session, response, head).await?;
     if !head {
         session.write_response_body(Some(body), true).await?;
     }
     Ok(())
+}
+
+/// Writes a response's head, which is all of it if it is the `end`: pingora does not tell an HTTP/2
+/// stream so.
+async fn write_head(session: &mut Session, head: ResponseHeader, end: bool) -> Result<()> {
+    match session.as_mut().as_custom_mut() {
+        Some(stream) => stream.write_response_header(Box::new(head), end).await,
+        None => session.write_response_header(Box::new(head), end).await,
+    }
 }

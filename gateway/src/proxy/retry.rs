@@ -36,6 +36,8 @@ pub(crate) struct Next {
 pub(super) fn again(session: &Session, ctx: &mut Ctx, failure: Failure) -> bool {
     ctx.next = next(session, ctx, failure);
     let again = ctx.next.is_some();
+    // Another endpoint may have closed a kept connection, too.
+    ctx.retried_stale &= !again;
     ctx.retries += u32::from(again);
     again
 }

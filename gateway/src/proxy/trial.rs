@@ -8,7 +8,7 @@ use crate::{
     rollout::{Ended, RouteLane, Side},
 };
 use pingora_proxy::Session;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tidegate_policies::{Decision, Reason};
 
 /// An attempt at the variant that serves has ended.
@@ -23,6 +23,20 @@ pub(super) fn streaming(ctx: &mut Ctx) {
     count(ctx, Outcome::Success, false);
 }
 
+/// A call that has an answer for so long is a stream.
+const STREAM_AFTER: Duration = Duration::from_secs(1);
+
+/// Something of a response came: a call that turns out to be a stream counts as one.
+pub(super) fn going_on(ctx: &mut Ctx) {
+    if !ctx.grpc || ctx.first.is_some() {
+        return;
+    }
+    let since = ctx.head_after.map(|head| ctx.started.elapsed().saturating_sub(head));
+    if since.is_some_and(|since| since > STREAM_AFTER) {
+        count(ctx, Outcome::Success, true);
+    }
+}
+
 fn count(ctx: &mut Ctx, outcome: Outcome, timed: bool) {
     let Some((lane, decision)) = judged(ctx) else { return };
     let serves = ctx.chosen.as_ref().is_some_and(|chosen| chosen.serving == decision.variant);
@@ -31,7 +45,10 @@ fn count(ctx: &mut Ctx, outcome: Outcome, timed: bool) {
     }
     let Some(side) = lane.side(decision.variant) else { return };
     let now = Instant::now();
-    let took = Some(now.saturating_duration_since(ctx.started)).filter(|_| timed);
+    // How long a call's messages take is up to its two ends.
+    let head = ctx.head_after.filter(|_| ctx.grpc);
+    let took = head.unwrap_or_else(|| now.saturating_duration_since(ctx.started));
+    let took = Some(took).filter(|_| timed);
     // A client that hangs up is not the variant's failure; but if it had waited for longer than the
     // variant may take, that is known.
     let aborted = outcome == Outcome::ClientAborted;

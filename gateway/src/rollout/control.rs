@@ -14,6 +14,10 @@ const EVENTS: usize = 256;
 /// For the last evidence to be written at the end.
 const LAST_WORDS: Duration = Duration::from_secs(3);
 
+/// For the controller to write what it knows and let go of it: it may be in the middle of a write,
+/// and has another to make.
+const RELEASE: Duration = Duration::from_secs(8);
+
 /// Commands go in, what there is to see and what was decided come out.
 #[derive(Debug, Clone)]
 pub(crate) struct Control {
@@ -72,6 +76,19 @@ impl Control {
             let _ = reply.send(done);
         });
         answer.await.unwrap_or(Err(Refusal::Busy))
+    }
+
+    /// Lets another process have the rollouts: see [`Handle::release`].
+    ///
+    /// # Errors
+    /// Why not.
+    pub(crate) fn release(&self) -> Result<(), String> {
+        self.handle.release(RELEASE)
+    }
+
+    /// Takes them up again, if they were let go of.
+    pub(crate) fn resume(&self) {
+        self.handle.resume();
     }
 
     /// Ends the controller: what it knows is written, and another process may have its state.

@@ -71,6 +71,7 @@ pub(crate) fn loaded(routes: &[(&str, [u32; 3])], rollouts: Vec<Plan>) -> Loaded
         sources: Vec::new(),
         watched: Vec::new(),
         digest: 0,
+        material: Default::default(),
     }
 }
 

@@ -1,77 +1,104 @@
-//! Names to addresses, in the background: a request never waits for the DNS.
+//! Keeping names resolved, in the background: a request never waits for the DNS.
+//!
+//! A name is looked up again when its answer expires. What it resolved to is not given up lightly:
+//! a resolver that cannot say (it is down, its server failed) changes nothing, however long that
+//! lasts, as Envoy's strict DNS; an answer that there is nothing is believed after five minutes, for
+//! such an answer is more often a mistake than the end of a service, as HAProxy's `hold nx`. Until
+//! then health checks find out what is really gone.
 
-use super::Pool;
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use super::{clock, members::Members, names::Found};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Weak},
+    time::{Duration, Instant},
+};
 use tidegate_config::plan::Endpoint;
 
-/// How often names are looked up again.
-const INTERVAL: Duration = Duration::from_secs(5);
+/// An answer holds at least for this long, whatever it says …
+const SHORTEST: Duration = Duration::from_secs(1);
 
-/// How often while a pool has no address at all.
-const IMPATIENT: Duration = Duration::from_millis(500);
+/// … and at most for this long: people change addresses and forget what the answer promised.
+const LONGEST: Duration = Duration::from_secs(300);
 
-/// How long a start or a reload waits for the first look-up of names.
-const FIRST_RESOLUTION: Duration = Duration::from_secs(3);
+/// Until the next attempt after one that failed, at first; each further one waits twice as long …
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
 
-/// For one look-up.
-const LIMIT: Duration = Duration::from_secs(4);
+/// … up to this.
+const LAST_PAUSE: Duration = Duration::from_secs(5);
 
-/// Looks all names of `pool` up; the errors of those that cannot be resolved. Such a name keeps the
-/// addresses it had: a resolver that is down is no reason to lose an upstream that works.
-pub(crate) async fn resolve_once(pool: &Pool) -> Vec<String> {
-    let mut errors = Vec::new();
-    for (position, endpoint) in pool.config().endpoints.iter().enumerate() {
-        let Endpoint::Name(host, port) = endpoint else { continue };
-        match look_up(host, *port).await {
-            Ok(found) => pool.resolved(position, found),
-            Err(error) => errors.push(format!("{host}: {error}")),
-        }
-    }
-    pool.refresh();
-    errors
+/// How long an answer that there is nothing is not believed.
+const HOLD: Duration = Duration::from_secs(300);
+
+/// What keeps each name of `members` resolved.
+pub(super) fn follow_all(members: &Arc<Members>) -> Vec<impl Future<Output = ()> + use<>> {
+    let follow = |(position, host, port): (usize, Arc<str>, u16)| {
+        follow(Arc::downgrade(members), position, host, port)
+    };
+    names(members).map(follow).collect()
 }
 
-/// Gives pools without any address a chance to have one before their first request.
-pub(crate) async fn resolve_first(pools: &[Arc<Pool>]) {
-    let empty = pools.iter().filter(|pool| pool.endpoints().is_empty());
-    let all = empty.map(|pool| resolve_once(pool));
-    let _ = tokio::time::timeout(FIRST_RESOLUTION, futures_util::future::join_all(all)).await;
+pub(super) fn names(members: &Members) -> impl Iterator<Item = (usize, Arc<str>, u16)> {
+    members.config.endpoints.iter().enumerate().filter_map(|(i, endpoint)| match endpoint {
+        Endpoint::Name(host, port) => Some((i, Arc::clone(host), *port)),
+        Endpoint::Address(_) => None,
+    })
 }
 
-async fn look_up(host: &str, port: u16) -> std::io::Result<Vec<SocketAddr>> {
-    let found = tokio::time::timeout(LIMIT, tokio::net::lookup_host((host, port))).await??;
-    Ok(found.collect())
-}
-
-/// Keeps the names of `pool` resolved for as long as the pool is in use.
-pub(crate) fn keep_resolving(pool: &Arc<Pool>) {
-    let named = |endpoint: &Endpoint| matches!(endpoint, Endpoint::Name(..));
-    if !pool.config().endpoints.iter().any(named) {
-        return;
-    }
-    let weak = Arc::downgrade(pool);
-    tokio::spawn(async move {
-        let mut said = Vec::new();
-        while let Some(pool) = weak.upgrade() {
-            let errors = resolve_once(&pool).await;
-            if errors != said {
-                report(&pool, &errors);
-                said = errors;
+/// Keeps one name resolved for as long as somebody needs it.
+async fn follow(members: Weak<Members>, position: usize, host: Arc<str>, port: u16) {
+    let mut last_good = Instant::now();
+    let mut pause = FIRST_PAUSE;
+    let mut said = None;
+    let mut answered = false;
+    while let Some(held) = members.upgrade() {
+        let background = Arc::clone(&held.background);
+        // Whoever gives the pool up does not wait for the DNS.
+        drop(held);
+        let found = background.names.look_up(&host).await;
+        let Some(held) = members.upgrade() else { return };
+        let (next, error) = match found {
+            Found::Addresses(addresses, until) => {
+                last_good = Instant::now();
+                pause = FIRST_PAUSE;
+                let addresses = addresses.into_iter().map(|ip| SocketAddr::new(ip, port));
+                if held.resolved(position, addresses.collect()) {
+                    held.refresh(clock::now());
+                }
+                let holds = until.saturating_duration_since(last_good);
+                (holds.clamp(SHORTEST, LONGEST), None)
             }
-            let pause = if pool.endpoints().is_empty() { IMPATIENT } else { INTERVAL };
-            drop(pool);
-            tokio::time::sleep(pause).await;
+            Found::Nothing(why) if last_good.elapsed() > HOLD => {
+                if held.resolved(position, Vec::new()) {
+                    held.refresh(clock::now());
+                }
+                (lengthen(&mut pause), Some(why))
+            }
+            Found::Nothing(why) | Found::Failure(why) => (lengthen(&mut pause), Some(why)),
+        };
+        if error != said {
+            report(&held, &host, error.as_deref());
+            said = error;
         }
-    });
+        if !answered {
+            held.progress.send_modify(|names| *names += 1);
+            answered = true;
+        }
+        drop(held);
+        tokio::time::sleep(next).await;
+    }
+}
+
+fn lengthen(pause: &mut Duration) -> Duration {
+    let now = *pause;
+    *pause = (now * 2).min(LAST_PAUSE);
+    now
 }
 
 /// Says what changed, not what stays wrong.
-fn report(pool: &Pool, errors: &[String]) {
-    let upstream = &pool.config().name;
-    if errors.is_empty() {
-        tracing::info!(%upstream, "all endpoints are resolved again");
-    }
-    for error in errors {
-        tracing::warn!(%upstream, "cannot resolve an endpoint: {error}");
+fn report(members: &Members, host: &str, error: Option<&str>) {
+    let upstream = &members.config.name;
+    match error {
+        None => tracing::info!(%upstream, %host, "an endpoint is resolved again"),
+        Some(error) => tracing::warn!(%upstream, "cannot resolve an endpoint: {host}: {error}"),
     }
 }

@@ -5,6 +5,7 @@ mod cli;
 mod compare;
 mod compare_answers;
 mod connections;
+mod cross_users;
 mod curl;
 mod demo;
 mod examples;

@@ -1,6 +1,7 @@
 //! Request smuggling: whatever a client sends, an upstream sees the requests that the client plainly
 //! sent and no other, each with one reading.
 
+mod answers;
 mod corpus;
 mod recorder;
 

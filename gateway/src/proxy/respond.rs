@@ -41,6 +41,7 @@ pub(super) fn received(
         let why = "the upstream switched protocols unasked";
         return Err(Error::explain(ErrorType::InvalidHTTPHeader, why).into_up());
     }
+    make_framing_plain(response)?;
     if status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS {
         return Ok(());
     }
@@ -102,6 +103,42 @@ fn retried(session: &Session, response: &ResponseHeader, ctx: &mut Ctx) -> bool 
     }
     ctx.end_attempt(if failed { Outcome::ServerError } else { Outcome::Success });
     true
+}
+
+/// Leaves the response's framing one reading. pingora has decided where the body ends, and is generous
+/// in that; whoever reads next has to decide the same.
+fn make_framing_plain(response: &mut ResponseHeader) -> Result<()> {
+    let mut codings = response.headers.get_all(header::TRANSFER_ENCODING).iter();
+    let (coding, more_codings) = (codings.next(), codings.next());
+    let mut lengths = response.headers.get_all(header::CONTENT_LENGTH).iter();
+    let (length, more_lengths) = (lengths.next(), lengths.next());
+    if coding.is_none() && length.is_none() {
+        return Ok(());
+    }
+    if response.status.is_informational() || response.status == StatusCode::NO_CONTENT {
+        // These have no body, and may not look as if they had (RFC 9110 §8.6, RFC 9112 §6.1).
+        response.remove_header(&header::TRANSFER_ENCODING);
+        response.remove_header(&header::CONTENT_LENGTH);
+        return Ok(());
+    }
+    if let Some(coding) = coding {
+        // Any other is encoded twice, or ends with the connection for some and not for others.
+        let chunked = coding.as_bytes().eq_ignore_ascii_case(b"chunked");
+        return if chunked && more_codings.is_none() { Ok(()) } else { Err(ambiguous()) };
+    }
+    let text = length.map_or(&b""[..], HeaderValue::as_bytes);
+    let plain = text == b"0" || !text.starts_with(b"0") && text.iter().all(u8::is_ascii_digit);
+    if plain && more_lengths.is_none() {
+        return Ok(());
+    }
+    // Several, which pingora found to be equal, or with leading zeros.
+    let first = text.split(|byte| *byte == b',').next().and_then(|text| str::from_utf8(text).ok());
+    let number = first.and_then(|text| text.trim().parse::<u64>().ok()).ok_or_else(ambiguous)?;
+    response.insert_header(header::CONTENT_LENGTH, number)
+}
+
+fn ambiguous() -> Box<Error> {
+    Error::explain(ErrorType::InvalidHTTPHeader, "the response's framing is ambiguous").into_up()
 }
 
 fn strip_hop_by_hop(response: &mut ResponseHeader) {

@@ -2,11 +2,15 @@
 
 use super::{Door, carry};
 use crate::{metrics::Metrics, serving::Serving};
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 use tidegate_config::{Loaded, Store, plan};
 use tidegate_judge::{
     AdvanceWhen, Gate, Lines, Measure, OnBreach, OnSourceBroken, Plan, Risk, Share, Step, Until,
 };
+use tokio::runtime::Runtime;
 
 /// A rollout from `stable` to `candidate`, with a gate for each latency.
 pub(crate) fn rollout(name: &str, route: &str, candidate: &str, latencies: &[u64]) -> Plan {
@@ -92,8 +96,12 @@ pub(crate) fn start(loaded: Loaded) -> Published {
     Published { store, metrics, door }
 }
 
+/// Where upstreams' endpoints are tended.
+static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().expect("a runtime"));
+
 /// `loaded`, ready to be published after `previous`.
 pub(crate) fn serving(loaded: Loaded, previous: Option<&Serving>, metrics: &Metrics) -> Serving {
+    let _runtime = RUNTIME.enter();
     let shifts = carry(previous.map_or(&[], Serving::shifts), &loaded.plan);
     Serving::new(Arc::new(loaded), shifts, previous, metrics, None)
 }

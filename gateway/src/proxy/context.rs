@@ -43,8 +43,9 @@ pub(crate) struct Ctx {
     /// The attempt under way.
     pub(crate) attempt: Option<Attempt>,
     pub(crate) attempts: u32,
-    /// The variant that serves was tried again after a kept connection had turned out closed.
-    pub(crate) retried_stale: bool,
+    /// How often the variant that serves was tried again after a kept connection had turned out
+    /// closed.
+    pub(crate) stale_retries: u8,
     /// Something of the request may have reached an upstream.
     pub(crate) dispatched: bool,
     /// Endpoints of the variant that serves where it failed.
@@ -148,7 +149,7 @@ impl Ctx {
             refused: false,
             attempt: None,
             attempts: 0,
-            retried_stale: false,
+            stale_retries: 0,
             dispatched: false,
             tried: Vec::new(),
             retries: 0,
@@ -214,7 +215,7 @@ impl Ctx {
         if let Some(chosen) = &mut self.chosen {
             chosen.serving = fallback;
         }
-        self.retried_stale = false;
+        self.stale_retries = 0;
         self.tried.clear();
         self.enter_variant();
         self.know_stream_end();

@@ -41,9 +41,9 @@ use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use std::{sync::Arc, time::Duration};
 use tidegate_config::Store;
 
-/// Attempts for one request at most: the variant and its fallback, each with one more try when a
-/// kept connection turns out to be closed, and as many retries as a route may have.
-pub(crate) const MAX_ATTEMPTS: usize = 4 + 10;
+/// Attempts for one request at most: the variant and its fallback, each with some more tries when
+/// kept connections turn out to be closed, and as many retries as a route may have.
+pub(crate) const MAX_ATTEMPTS: usize = 20;
 
 /// For what is left of a body nobody wants, so that its connection can be used again.
 const BODY_DRAIN_TIME: Duration = Duration::from_secs(2);

@@ -18,6 +18,10 @@ use pingora_error::{
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 
+/// Kept connections in a row that may turn out to be closed: a service that restarts closes all of
+/// them, and the pool may not have noticed yet.
+const STALE: u8 = 3;
+
 /// An attempt broke after its connection was made.
 pub(super) fn broken(
     session: &Session,
@@ -35,15 +39,15 @@ pub(super) fn broken(
     let unprocessed = matches!(error.retry, RetryType::Decided(true));
     let repeatable = (unprocessed || session.req_header().method.is_idempotent())
         && !session.as_ref().retry_buffer_truncated();
-    if started || !repeatable || ctx.retried_stale {
+    if started || !repeatable || ctx.stale_retries >= STALE {
         error.set_retry(false);
     } else {
-        // A kept connection that the upstream had closed: as if it had never been tried, but once
-        // for each variant. A service that breaks connections has to be seen.
+        // A kept connection that the upstream had closed: as if it had never been tried, but a few
+        // times at most. A service that breaks connections has to be seen.
         error.retry.decide_reuse(reused);
     }
     if error.retry() {
-        ctx.retried_stale = true;
+        ctx.stale_retries += 1;
         ctx.attempt = None;
     } else {
         let outcome = outcome(session, ctx, &error);

@@ -37,7 +37,9 @@ pub(super) fn again(session: &Session, ctx: &mut Ctx, failure: Failure) -> bool 
     ctx.next = next(session, ctx, failure);
     let again = ctx.next.is_some();
     // Another endpoint may have closed a kept connection, too.
-    ctx.retried_stale &= !again;
+    if again {
+        ctx.stale_retries = 0;
+    }
     ctx.retries += u32::from(again);
     again
 }

@@ -293,10 +293,10 @@ async fn windows_that_never_open() -> Result<()> {
     // Of each stream's answer eight pieces of 64 KiB are on their way: pingora's queue and what was
     // taken out of it.
     attacked
-        .withstands(600 << 20, async |attacked| {
+        .withstands(320 << 20, async |attacked| {
             let address = attacked.gateway.address("h2c");
             let mut stalled = Vec::new();
-            for _ in 0..10 {
+            for _ in 0..5 {
                 let shut = [(setting::INITIAL_WINDOW_SIZE, 0)];
                 let mut frames = Frames::connect_with(address, &shut).await?;
                 frames.opens_windows = false;

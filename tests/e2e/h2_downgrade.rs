@@ -167,7 +167,6 @@ async fn targets_that_are_none_are_refused() -> Result<()> {
             ("an empty method", but(":method", b"")),
             ("a method with a space", but(":method", b"GET /smuggled HTTP/1.1")),
             ("a method with a line", but(":method", b"GET\r\nx: y")),
-            ("an empty scheme", but(":scheme", b"")),
             ("a scheme with a line", but(":scheme", b"http\r\nx: y")),
             ("a scheme with a slash", but(":scheme", b"http://evil/")),
             ("CONNECT", vec![(b":method", b"CONNECT"), (b":authority", b"shop:80")]),

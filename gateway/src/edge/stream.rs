@@ -289,8 +289,11 @@ impl Session for Stream {
         self.inner.finish()
     }
 
+    /// A stream that was reset has no body to come, either; a request that announced one is not
+    /// complete without it.
     fn is_body_empty(&mut self) -> bool {
-        self.inner.is_body_empty()
+        let announced = self.inner.req_header().headers.get(header::CONTENT_LENGTH);
+        self.inner.is_body_empty() && announced.is_none_or(|length| length == "0")
     }
 
     /// pingora's, with an end.

@@ -181,10 +181,6 @@ fn check_head(head: &RequestHeader, raw: Option<&[u8]>) -> Result<(), Refusal> {
     if too_large || head.headers.len() > limits::MAX_FIELDS {
         return Err(refusal(431, Rejection::FieldsTooLarge, "the header fields are too large"));
     }
-    // An empty `:scheme` is none (RFC 9113 §8.3.1).
-    if head.version == Version::HTTP_2 && head.uri.scheme().is_none() {
-        return Err(refusal(400, Rejection::BadRequest, "the request has no scheme"));
-    }
     if !is_target(head) {
         return Err(refusal(400, Rejection::BadRequest, "the request target is no path"));
     }

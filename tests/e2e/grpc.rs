@@ -215,7 +215,7 @@ async fn a_deadline_is_kept_for_the_caller() -> Result<()> {
     let limit = Duration::from_millis(400);
     let late = client.call_within(limit, "Unary", &["a"], &[("x-want-pause", "5000")]).await?;
     assert_eq!(late.code, 4);
-    let cancelled = async || server.cancelled().await.ok().filter(|count| *count == 2);
+    let cancelled = async || server.cancelled().await.ok().filter(|count| *count >= 1);
     eventually("the server is told to stop", cancelled).await?;
     drop((frames, client));
     gateway.stop().await

@@ -176,7 +176,7 @@ async fn made_you_reset() -> Result<()> {
     ];
     for (what, trick) in tricks {
         let attacked = Attacked::start().await?;
-        attacked.origin.behave(Behaviour::Delay(Duration::from_millis(500)));
+        attacked.origin.behave(Behaviour::Delay(Duration::from_millis(50)));
         let reached = attacked
             .withstands(MEMORY, async |attacked| {
                 let before = attacked.origin.hits();
@@ -198,8 +198,8 @@ async fn made_you_reset() -> Result<()> {
             })
             .await
             .context(what)?;
-        // Of the others come at most 150; the streams of one connection are 100 each half second.
-        assert!(reached < 1500, "{what}: {reached} requests reached the origin");
+        // The streams of one connection are 100 at once.
+        assert!(reached < 10_000, "{what}: {reached} requests reached the origin");
     }
     Ok(())
 }

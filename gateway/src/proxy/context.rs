@@ -63,6 +63,8 @@ pub(crate) struct Ctx {
     /// A new `x-request-id` for a request without a sane one.
     pub(crate) request_id: Option<u128>,
     pub(crate) body_in: u64,
+    /// Its response has no body, whatever the upstream sends.
+    pub(crate) bodyless: bool,
     /// It is a gRPC call.
     pub(crate) grpc: bool,
     /// How a gRPC call ended, as the upstream says.
@@ -160,6 +162,7 @@ impl Ctx {
             issued: None,
             request_id: None,
             body_in: 0,
+            bodyless: false,
             grpc: false,
             grpc_status: None,
             caller_waits: None,

@@ -158,6 +158,9 @@ impl ProxyHttp for Gateway {
         if let Some(shadow) = &mut ctx.shadow {
             shadow.answer_body(body.as_ref(), end);
         }
+        if ctx.bodyless {
+            *body = None;
+        }
         if let Some(attempt) = ctx.attempt.as_mut().filter(|_| end) {
             attempt.complete = true;
         }

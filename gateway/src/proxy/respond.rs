@@ -48,6 +48,8 @@ pub(super) fn received(
     if retried(session, response, ctx) {
         return Err(Error::explain(ErrorType::HTTPStatus(503), "the attempt is repeated").into_up());
     }
+    ctx.bodyless = session.req_header().method == http::Method::HEAD
+        || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     strip_hop_by_hop(response);
     // Every hop speaks its own version (RFC 9110 §2.5), whatever the upstream's is.
     response.set_version(Version::HTTP_11);

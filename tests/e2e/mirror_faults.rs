@@ -318,16 +318,22 @@ async fn the_mirrors_threads_yield_to_all_others() -> Result<()> {
     let config = Config::mirrored(origin.address(), origin.address(), "percent: 1");
     gateway.write(&config.yaml())?;
     assert_eq!(gateway.reload().await?.status, 200);
-    let mut yielding = 0;
-    for task in std::fs::read_dir(format!("/proc/{}/task", gateway.pid().as_raw_nonzero()))? {
-        let stat = std::fs::read_to_string(task?.path().join("stat"))?;
-        let (name, fields) = stat.rsplit_once(") ").context("no stat")?;
-        let policy = fields.split(' ').nth(41 - 3).context("no policy")?;
-        let mirror = name.ends_with("(mirror");
-        yielding += usize::from(mirror);
-        let expected = if mirror { POLICIES.1 } else { POLICIES.0 };
-        assert_eq!(policy, expected, "{name}");
-    }
-    assert!(yielding > 0, "no thread of that name");
+    // A thread has its name and its policy a moment after it is there.
+    let tasks = format!("/proc/{}/task", gateway.pid().as_raw_nonzero());
+    let yields = async || {
+        let mut yielding = 0;
+        for task in std::fs::read_dir(&tasks).ok()? {
+            let stat = std::fs::read_to_string(task.ok()?.path().join("stat")).ok()?;
+            let (name, fields) = stat.rsplit_once(") ")?;
+            let mirror = name.ends_with("(mirror");
+            yielding += usize::from(mirror);
+            let expected = if mirror { POLICIES.1 } else { POLICIES.0 };
+            if fields.split(' ').nth(41 - 3)? != expected {
+                return None;
+            }
+        }
+        (yielding > 0).then_some(())
+    };
+    eventually("the mirrors' threads yield, and no others", yields).await?;
     gateway.stop().await
 }

@@ -22,7 +22,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 use tidegate_config::plan::{self, LogTarget};
-use tidegate_policies::{Reason, Sample};
+use tidegate_policies::{Reason, Sample, trace_id};
 
 /// Lines that wait for the writer: some 16 MiB.
 const QUEUE: usize = 32 * 1024;
@@ -263,11 +263,4 @@ pub(crate) fn request_id<'a>(session: &'a Session, ctx: &Ctx) -> Option<Cow<'a, 
     }
     let id = session.req_header().headers.get("x-request-id").filter(|_| ctx.attempts > 0)?;
     id.to_str().ok().map(Cow::Borrowed)
-}
-
-/// The trace id of a W3C `traceparent`: `00-<32 hex digits>-<16>-<2>`.
-pub(crate) fn trace_id(traceparent: &str) -> Option<&str> {
-    let id = traceparent.split('-').nth(1)?;
-    let valid = id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
-    valid.then_some(id)
 }

@@ -1,6 +1,5 @@
 //! Which variant would a request get, and why: the decision path of the proxy, told in words.
 
-use crate::proxy::client_address;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv4Addr};
@@ -8,7 +7,9 @@ use tidegate_config::{
     Plan,
     plan::{self, Route},
 };
-use tidegate_policies::{Decision, KeySource, MirrorChoice, Reason, Request, VariantId};
+use tidegate_policies::{
+    Decision, KeySource, MirrorChoice, Reason, Request, VariantId, client_address,
+};
 
 /// A request to explain.
 #[derive(Debug, Clone, Deserialize)]

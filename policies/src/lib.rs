@@ -5,6 +5,7 @@
 //!
 //! | question | answered by |
 //! |---|---|
+//! | whose request is this? | [`client_address`] |
 //! | which route does this request belong to? | [`RouteTable::find`] |
 //! | which variant of the route serves it, and why? | [`VariantPolicy::decide`] |
 //! | where does a user's key land? | [`Salt::point`] |
@@ -21,6 +22,7 @@ mod balance;
 mod bucket;
 mod cookie;
 mod decide;
+mod forwarded;
 mod health;
 mod host;
 mod matching;
@@ -34,6 +36,7 @@ mod retry;
 mod sample;
 mod split;
 mod table;
+mod trace;
 
 pub use balance::{
     FULL_WEIGHT, claim, second_is_lighter, turn, two_of, warm_weight, weighted_claim,
@@ -41,6 +44,7 @@ pub use balance::{
 pub use bucket::{KeySource, Point, Purpose, Salt};
 pub use cookie::find as find_cookie;
 pub use decide::{Decision, Reason, VariantPolicy};
+pub use forwarded::{client_address, is_trusted};
 pub use health::{Health, HealthThresholds};
 pub use host::{HostPattern, InvalidHost};
 pub use matching::{HeaderMatch, PathMatch, QueryMatch, RouteMatch, ValueMatch};
@@ -54,3 +58,4 @@ pub use retry::{RetryBudget, backoff};
 pub use sample::Sample;
 pub use split::{InvalidSplit, MAX_WEIGHT, Split, VariantId};
 pub use table::{RouteId, RouteTable};
+pub use trace::trace_id;

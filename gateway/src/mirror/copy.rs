@@ -7,7 +7,6 @@ use super::{
     state::{Slot, Tally},
 };
 use crate::{
-    access_log,
     rollout::{Ended, Lane, Side},
     serving::Serving,
     upstream::Pool,
@@ -27,7 +26,7 @@ use tidegate_config::{
     Snapshot,
     plan::{self, Route},
 };
-use tidegate_policies::{Point, RouteId, VariantId};
+use tidegate_policies::{Point, RouteId, VariantId, trace_id};
 use tokio::sync::oneshot;
 
 /// One copy for one mirror.
@@ -319,7 +318,7 @@ impl Copy {
             bytes_in: self.payload.body.iter().map(Bytes::len).sum(),
             bytes_out: sent.received,
             request_id: text("x-request-id"),
-            trace_id: text("traceparent").and_then(access_log::trace_id),
+            trace_id: text("traceparent").and_then(trace_id),
         }
     }
 }

@@ -7,12 +7,11 @@ use crate::{
     mirror::{Mirrors, Shadow},
 };
 use http::{HeaderMap, Method, Uri, Version, header};
-use ipnet::IpNet;
 use pingora_http::RequestHeader;
 use pingora_proxy::Session;
 use std::net::IpAddr;
 use tidegate_config::plan::Route;
-use tidegate_policies::{KeySource, Reason, Request};
+use tidegate_policies::{KeySource, Reason, Request, client_address, is_trusted};
 
 /// Why a request goes nowhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,9 +24,6 @@ pub(crate) struct Refusal {
 const fn refusal(status: u16, rejection: Rejection, why: &'static str) -> Refusal {
     Refusal { status, why, rejection }
 }
-
-/// Entries of `x-forwarded-for` that are looked at: more hops than any real chain has.
-const MAX_HOPS: usize = 32;
 
 /// Decides where the request goes.
 pub(crate) fn admit(session: &Session, ctx: &mut Ctx, mirrors: &Mirrors) -> Result<(), Refusal> {
@@ -42,7 +38,7 @@ pub(crate) fn admit(session: &Session, ctx: &mut Ctx, mirrors: &Mirrors) -> Resu
     }
     let trusted = &ctx.serving().plan().trusted_proxies;
     let client = client_address(peer, trusted, &head.headers);
-    ctx.trusted = is_trusted(peer, &ctx.serving().plan().trusted_proxies);
+    ctx.trusted = is_trusted(peer, trusted);
     ctx.client = client;
 
     let raw = session.as_http1().map(|http1| http1.get_headers_raw_bytes());
@@ -137,40 +133,6 @@ pub(crate) fn view(head: &RequestHeader, client: IpAddr) -> Request<'_> {
         headers: &head.headers,
         client,
     }
-}
-
-/// The client's address: the peer's, or if that is a trusted proxy, the last address in
-/// `x-forwarded-for` that is not.
-pub(crate) fn client_address(peer: IpAddr, trusted: &[IpNet], headers: &HeaderMap) -> IpAddr {
-    let mut client = peer;
-    if !is_trusted(peer, trusted) {
-        return client;
-    }
-    let fields = headers.get_all("x-forwarded-for").iter().rev();
-    let hops = fields.filter_map(|value| value.to_str().ok()).flat_map(|value| value.rsplit(','));
-    for hop in hops.take(MAX_HOPS) {
-        let Some(address) = parse_hop(hop.trim()) else { break };
-        client = address;
-        if !is_trusted(address, trusted) {
-            break;
-        }
-    }
-    client
-}
-
-/// An address, with or without a port and brackets.
-fn parse_hop(text: &str) -> Option<IpAddr> {
-    let address = text.parse::<IpAddr>().ok().or_else(|| {
-        text.parse::<std::net::SocketAddr>()
-            .ok()
-            .map(|socket| socket.ip())
-            .or_else(|| text.strip_prefix('[')?.strip_suffix(']')?.parse().ok())
-    });
-    address.map(|address| address.to_canonical())
-}
-
-fn is_trusted(address: IpAddr, trusted: &[IpNet]) -> bool {
-    trusted.iter().any(|net| net.contains(&address))
 }
 
 fn check_head(head: &RequestHeader, raw: Option<&[u8]>) -> Result<(), Refusal> {
@@ -285,27 +247,6 @@ fn check_length(headers: &HeaderMap, max: u64) -> Result<(), Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::HeaderValue;
-
-    #[test]
-    fn the_client_is_the_last_address_that_is_not_trusted() {
-        let trusted: Vec<IpNet> =
-            ["10.0.0.0/8", "::1/128"].iter().filter_map(|net| net.parse().ok()).collect();
-        let client = |peer: [u8; 4], forwarded: &[&'static str]| {
-            let mut headers = HeaderMap::new();
-            for value in forwarded {
-                headers.append("x-forwarded-for", HeaderValue::from_static(value));
-            }
-            client_address(IpAddr::from(peer), &trusted, &headers).to_string()
-        };
-        assert_eq!(client([192, 0, 2, 1], &["198.51.100.7"]), "192.0.2.1");
-        assert_eq!(client([10, 0, 0, 1], &["198.51.100.7"]), "198.51.100.7");
-        assert_eq!(client([10, 0, 0, 1], &["6.6.6.6, 198.51.100.7, 10.9.9.9"]), "198.51.100.7");
-        assert_eq!(client([10, 0, 0, 1], &["6.6.6.6", "198.51.100.7:4711"]), "198.51.100.7");
-        assert_eq!(client([10, 0, 0, 1], &["198.51.100.7, garbage, 10.2.2.2"]), "10.2.2.2");
-        assert_eq!(client([10, 0, 0, 1], &["[2001:db8::1]"]), "2001:db8::1");
-        assert_eq!(client([10, 0, 0, 1], &[]), "10.0.0.1");
-    }
 
     #[test]
     fn ids_are_hex() {

@@ -114,8 +114,11 @@ fn set_forwarded(session: &Session, upstream: &mut RequestHeader) -> Result<()> 
     let Some(client) = link(session).map(|link| &*link.client) else { return Ok(()) };
     if upstream.headers.contains_key(FORWARDED_FOR) {
         let hops = upstream.headers.get_all(FORWARDED_FOR).iter();
-        let hops: Vec<_> = hops.filter_map(|hop| hop.to_str().ok()).collect();
-        let chain = format!("{}, {}", hops.join(", "), client.peer);
+        let mut chain: Vec<_> = hops.map(HeaderValue::as_bytes).collect();
+        chain.push(client.peer_value.as_bytes());
+        // As it came, readable or not: leaving something out makes another hop the last.
+        let chain = HeaderValue::from_bytes(&chain.join(&b", "[..]));
+        let chain = chain.or_err(ErrorType::InternalError, "header values joined are one")?;
         upstream.insert_header(FORWARDED_FOR, chain)?;
     } else {
         upstream.insert_header(FORWARDED_FOR, client.peer_value.clone())?;

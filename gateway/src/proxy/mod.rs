@@ -22,7 +22,7 @@ mod respond;
 mod retry;
 mod trial;
 
-pub(crate) use admit::{client_address, id_text};
+pub(crate) use admit::id_text;
 pub(crate) use context::Ctx;
 
 use crate::{

@@ -168,10 +168,12 @@ impl Conn {
             let cut_off = phase != Phase::Exchange && self.scanner.within_head();
             return if cut_off { Err(self.refuse(cx, Rejection::BadRequest, BAD)) } else { Ok(0) };
         }
-        if phase == Phase::Idle {
+        let passed = self.scanner.feed(bytes).map_err(|bad| self.refuse_bad(cx, bad))?;
+        // Empty lines are no beginning.
+        if phase == Phase::Idle && !self.scanner.idle() {
             self.watch().enter(Phase::Head, Some(self.timeouts.head));
         }
-        self.scanner.feed(bytes).map_err(|bad| self.refuse_bad(cx, bad))
+        Ok(passed)
     }
 
     /// Answers a request that has more than one reading.

@@ -75,9 +75,9 @@ impl Default for Head {
 }
 
 impl Head {
-    /// Whether anything has arrived.
+    /// Whether anything has arrived but empty lines.
     pub(crate) fn started(&self) -> bool {
-        self.bytes > 0
+        self.lines > 0 || self.line > 0
     }
 
     /// Reads on. `Some` when the empty line is there: how many of `bytes` were the rest of the

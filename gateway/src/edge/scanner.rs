@@ -197,6 +197,15 @@ mod tests {
     }
 
     #[test]
+    fn empty_lines_begin_nothing() {
+        let mut scanner = RequestScanner::default();
+        assert_eq!(scanner.feed(b"\r\n\r\n\r"), Ok(5));
+        assert!(scanner.idle());
+        assert_eq!(scanner.feed(b"\nG"), Ok(2));
+        assert!(scanner.within_head());
+    }
+
+    #[test]
     fn an_end_that_only_the_parser_sees_is_bad() {
         let mut scanner = RequestScanner::default();
         let cut = &POST.as_bytes()[..POST.len() - 1];

@@ -21,7 +21,12 @@ use pingora_core::{
     },
     server::ShutdownWatch,
 };
-use std::{future::poll_fn, sync::Arc, task::Poll, time::Duration};
+use std::{
+    future::poll_fn,
+    sync::Arc,
+    task::Poll,
+    time::{Duration, Instant},
+};
 use tokio::{task::JoinSet, time::timeout};
 
 /// What a stream may send before it is read.
@@ -75,13 +80,15 @@ pub(super) async fn converse<A>(
     let digest = Arc::new(Digest::default());
     let streams = Streams::new(link, timeouts);
     let mut tasks = JoinSet::new();
-    let (mut malformed, mut closing) = (0, false);
+    // Once it closes: until when its client may take what was written last.
+    let (mut malformed, mut closing) = (0, None);
+    let until = || Some(Instant::now() + timeouts.body);
     loop {
         let accepted = tokio::select! {
             biased;
-            _ = shutdown.wait_for(|stop| *stop), if !closing => None,
+            _ = shutdown.wait_for(|stop| *stop), if closing.is_none() => None,
             () = idle(&streams) => {
-                if closing && !h2.has_streams() {
+                if closing.is_some_and(|end| !h2.has_streams() || Instant::now() >= end) {
                     break;
                 }
                 None
@@ -92,21 +99,21 @@ pub(super) async fn converse<A>(
             // Nobody wants more of this connection: its streams end, and then it does. What they
             // wrote last may still be on its way.
             None => {
-                if !closing {
+                if closing.is_none() {
                     h2.graceful_shutdown();
                 }
-                closing = true;
+                closing = closing.or_else(until);
                 streams.close_within(FAREWELL);
             }
             Some(Ok(Some(H2Accept::Session(session)))) => {
                 if streams.is_abused() {
                     h2.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
-                    closing = true;
+                    closing = closing.or_else(until);
                     streams.close_within(FAREWELL);
                     continue;
                 }
-                if streams.is_excess() && !closing {
-                    closing = true;
+                if streams.is_excess() && closing.is_none() {
+                    closing = until();
                     streams.close_within(FAREWELL);
                     h2.graceful_shutdown();
                 }
@@ -123,7 +130,7 @@ pub(super) async fn converse<A>(
                 streams.reject();
                 if malformed > MALFORMED {
                     h2.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
-                    closing = true;
+                    closing = closing.or_else(until);
                     streams.close_within(FAREWELL);
                 }
             }
